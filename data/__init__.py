@@ -1,0 +1,1 @@
+"""Click and engagement logs in, labelled tf.Examples out: columns in, columns out."""

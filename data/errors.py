@@ -1,0 +1,23 @@
+"""Errors of the data package. Each message is one line and names the key, or the file and line.
+
+DataError
+├── LogFormatError       a log cannot be read at all: missing file, unknown column, unreadable container
+├── EmptyLogError        a log was read and held no usable row
+└── ReconciliationError  rows in differ from rows out: a defect of this program, never of the input
+"""
+
+
+class DataError(Exception):
+    """Base of every error that the data package raises on purpose."""
+
+
+class LogFormatError(DataError):
+    """A log or table that cannot be read as declared."""
+
+
+class EmptyLogError(DataError):
+    """A log without a single usable row."""
+
+
+class ReconciliationError(DataError):
+    """Counts that do not add up."""

@@ -1,0 +1,1 @@
+"""Pure TensorFlow: feature transforms, the multi-task ranker, its losses, metrics and export."""

@@ -1,0 +1,127 @@
+"""Configuration of the ranker and its training."""
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from data.config import FrozenConfig
+from data.schema import CLICK, SATISFACTION, WATCH_SECONDS
+
+
+class CategoricalFeatureConfig(FrozenConfig):
+    """A column of strings or integers, turned into an embedding by way of a vocabulary.
+
+    Attributes:
+        kind: "categorical".
+        name: column of the labelled rows.
+        dimension: width of the embedding.
+        min_count: values seen less often in training share the out-of-vocabulary buckets.
+        num_oov_buckets: at least 1.
+        default: stands in where a row or a request lacks the column.
+    """
+
+    kind: Literal["categorical"]
+    name: str
+    dimension: int = pydantic.Field(8, ge=1)
+    min_count: int = pydantic.Field(1, ge=1)
+    num_oov_buckets: int = pydantic.Field(1, ge=1)
+    default: str | int = ""
+
+
+class NumericFeatureConfig(FrozenConfig):
+    """A numeric column, one input of the bottom.
+
+    Attributes:
+        kind: "numeric".
+        name: column of the labelled rows.
+        transform: "zscore", "log" (log1p of the value clipped at 0, then z-score) or "bucket" (quantile buckets, embedded).
+        num_buckets: of the "bucket" transform.
+        dimension: width of the embedding of a bucket.
+        default: stands in where a row or a request lacks the column.
+    """
+
+    kind: Literal["numeric"]
+    name: str
+    transform: Literal["zscore", "log", "bucket"] = "zscore"
+    num_buckets: int = pydantic.Field(20, ge=2)
+    dimension: int = pydantic.Field(8, ge=1)
+    default: float = 0.0
+
+
+FeatureConfig = Annotated[CategoricalFeatureConfig | NumericFeatureConfig, pydantic.Field(discriminator="kind")]
+
+
+class SmallTowerConfig(FrozenConfig):
+    """Under-parameterised auxiliary towers, present in training only.
+
+    Attributes:
+        kind: "linear" (one layer) or "pooled" (average-pool the representation into groups, then one layer).
+        width: units averaged into one group; only for "pooled", where it must divide the bottom's width.
+        gamma: weight of the auxiliary loss relative to the main one.
+        tasks: labels that get a small tower; None for all.
+    """
+
+    kind: Literal["linear", "pooled"] = "linear"
+    width: int = pydantic.Field(1, ge=1)
+    gamma: float = pydantic.Field(1.0, ge=0)
+    tasks: tuple[str, ...] | None = None
+
+
+class TaskConfig(FrozenConfig):
+    """One task: a label, its head and its weight.
+
+    Attributes:
+        label: one of `data.schema.LABELS`; the mask column follows from it.
+        head: "binary" (sigmoid, cross entropy) or "log1p" (squared error of log(1 + seconds)).
+        weight: of the task in the total loss.
+    """
+
+    label: Literal["click", "watch_seconds", "satisfaction"]
+    head: Literal["binary", "log1p"]
+    weight: float = pydantic.Field(1.0, ge=0)
+
+
+class ModelConfig(FrozenConfig):
+    """Features -> embeddings -> shared bottom -> main tower and small tower per task -> heads.
+
+    Attributes:
+        features: inputs; a label, a mask or a key column is refused.
+        bottom_units: widths of the shared bottom's layers.
+        tower_units: widths of every main tower's hidden layers.
+        dropout: rate in [0, 1) after every hidden layer of bottom and towers.
+        embedding_l2: weight of the squared embeddings of a batch in the loss.
+        small_tower: auxiliary towers; None for none.
+        tasks: at least one, each label once.
+    """
+
+    features: tuple[FeatureConfig, ...] = pydantic.Field(min_length=1)
+    bottom_units: tuple[int, ...] = (128, 64)
+    tower_units: tuple[int, ...] = (64,)
+    dropout: float = pydantic.Field(0.0, ge=0, lt=1)
+    embedding_l2: float = pydantic.Field(0.0, ge=0)
+    small_tower: SmallTowerConfig | None = SmallTowerConfig()
+    tasks: tuple[TaskConfig, ...] = (
+        TaskConfig(label=CLICK, head="binary"),
+        TaskConfig(label=WATCH_SECONDS, head="log1p", weight=0.2),
+        TaskConfig(label=SATISFACTION, head="binary"),
+    )
+
+
+class TrainConfig(FrozenConfig):
+    """How the ranker is trained.
+
+    Attributes:
+        batch_size: rows a step.
+        epochs: passes over the training split.
+        optimizer: "adam" or "adagrad".
+        learning_rate: positive.
+        shuffle_rows: size of the shuffle buffer.
+        seed: of initial values, shuffling and dropout.
+    """
+
+    batch_size: int = pydantic.Field(512, ge=1)
+    epochs: int = pydantic.Field(1, ge=1)
+    optimizer: Literal["adam", "adagrad"] = "adam"
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    shuffle_rows: int = pydantic.Field(100_000, ge=1)
+    seed: int = 0

@@ -1,0 +1,1 @@
+"""The online side: model server, feature store, ranker."""
