@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 import pydantic
 
 from data.config import FrozenConfig
-from data.schema import CLICK, SATISFACTION, WATCH_SECONDS
+from data.schema import CLICK, KEY_COLUMNS, LABELS, SATISFACTION, WATCH_SECONDS, mask_name
+
+Units = Annotated[int, pydantic.Field(ge=1)]
 
 
 class CategoricalFeatureConfig(FrozenConfig):
@@ -17,7 +19,7 @@ class CategoricalFeatureConfig(FrozenConfig):
         dimension: width of the embedding.
         min_count: values seen less often in training share the out-of-vocabulary buckets.
         num_oov_buckets: at least 1.
-        default: stands in where a row or a request lacks the column.
+        default: stands in where a row or a request lacks the column; "" in a column of integers is a value of its own.
     """
 
     kind: Literal["categorical"]
@@ -57,14 +59,20 @@ class SmallTowerConfig(FrozenConfig):
     Attributes:
         kind: "linear" (one layer) or "pooled" (average-pool the representation into groups, then one layer).
         width: units averaged into one group; only for "pooled", where it must divide the bottom's width.
-        gamma: weight of the auxiliary loss relative to the main one.
-        tasks: labels that get a small tower; None for all.
+        gamma: weight of the auxiliary loss relative to the main one; 0 for no small towers.
+        tasks: labels that get a small tower, at least one; None for all.
     """
 
     kind: Literal["linear", "pooled"] = "linear"
     width: int = pydantic.Field(1, ge=1)
     gamma: float = pydantic.Field(1.0, ge=0)
-    tasks: tuple[str, ...] | None = None
+    tasks: tuple[str, ...] | None = pydantic.Field(None, min_length=1)
+
+    @pydantic.model_validator(mode="after")
+    def _width_is_read(self):
+        if self.kind == "linear" and self.width != 1:
+            raise ValueError(f"small_tower.width belongs to kind pooled. Received: kind=linear, width={self.width}")
+        return self
 
 
 class TaskConfig(FrozenConfig):
@@ -79,6 +87,13 @@ class TaskConfig(FrozenConfig):
     label: Literal["click", "watch_seconds", "satisfaction"]
     head: Literal["binary", "log1p"]
     weight: float = pydantic.Field(1.0, ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _head_suits_label(self):
+        head = "log1p" if self.label == WATCH_SECONDS else "binary"
+        if self.head != head:
+            raise ValueError(f"head of the task {self.label} must be {head}. Received: {self.head}")
+        return self
 
 
 class ModelConfig(FrozenConfig):
@@ -95,16 +110,59 @@ class ModelConfig(FrozenConfig):
     """
 
     features: tuple[FeatureConfig, ...] = pydantic.Field(min_length=1)
-    bottom_units: tuple[int, ...] = (128, 64)
-    tower_units: tuple[int, ...] = (64,)
+    bottom_units: tuple[Units, ...] = pydantic.Field((128, 64), min_length=1)
+    tower_units: tuple[Units, ...] = (64,)
     dropout: float = pydantic.Field(0.0, ge=0, lt=1)
     embedding_l2: float = pydantic.Field(0.0, ge=0)
     small_tower: SmallTowerConfig | None = SmallTowerConfig()
-    tasks: tuple[TaskConfig, ...] = (
-        TaskConfig(label=CLICK, head="binary"),
-        TaskConfig(label=WATCH_SECONDS, head="log1p", weight=0.2),
-        TaskConfig(label=SATISFACTION, head="binary"),
+    tasks: tuple[TaskConfig, ...] = pydantic.Field(
+        (
+            TaskConfig(label=CLICK, head="binary"),
+            TaskConfig(label=WATCH_SECONDS, head="log1p", weight=0.2),
+            TaskConfig(label=SATISFACTION, head="binary"),
+        ),
+        min_length=1,
     )
+
+    @pydantic.field_validator("features")
+    @classmethod
+    def _features_may_be_read(cls, features):
+        forbidden = {*LABELS, *(mask_name(label) for label in LABELS), *KEY_COLUMNS}
+        for name in _names_once("features.name", [feature.name for feature in features]):
+            if name in forbidden:
+                raise ValueError(f"features.name must not be a label, a mask or a key column. Received: {name}")
+        return features
+
+    @pydantic.field_validator("tasks")
+    @classmethod
+    def _tasks_differ(cls, tasks):
+        _names_once("tasks.label", [task.label for task in tasks])
+        return tasks
+
+    @pydantic.model_validator(mode="after")
+    def _small_tower_fits(self):
+        small_tower = self.small_tower
+        if small_tower is None or small_tower.gamma == 0:
+            return self
+        labels = [task.label for task in self.tasks]
+        for label in _names_once("small_tower.tasks", small_tower.tasks or ()):
+            if label not in labels:
+                raise ValueError(f"small_tower.tasks must be labels of tasks ({', '.join(labels)}). Received: {label}")
+        if small_tower.kind == "pooled" and self.bottom_units[-1] % small_tower.width:
+            raise ValueError(
+                "small_tower.width must divide the last of bottom_units. "
+                f"Received: width={small_tower.width}, bottom_units={list(self.bottom_units)}"
+            )
+        if not self.tower_units and (small_tower.kind == "linear" or small_tower.width == 1):
+            raise ValueError("small_tower must be simpler than the main tower; set gamma = 0. Received: tower_units=[]")
+        return self
+
+
+def _names_once(key, names):
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{key} must hold every name once. Received: {name} twice")
+    return names
 
 
 class TrainConfig(FrozenConfig):

@@ -1,0 +1,28 @@
+"""Errors of the models package. Each message is one line and names the key.
+
+ModelError
+├── FeatureError   a configured feature and the column that it names do not fit
+├── DivergedError  the training loss is no longer a number
+├── ExportError    a trained ranker cannot be served as configured
+└── MetricError    a measure that these rows do not define, such as the AUC of one class
+"""
+
+
+class ModelError(Exception):
+    """Base of every error that the models package raises on purpose."""
+
+
+class FeatureError(ModelError):
+    """A configured feature whose column is absent or of the wrong type."""
+
+
+class DivergedError(ModelError):
+    """A loss that is infinite or not a number."""
+
+
+class ExportError(ModelError):
+    """A ranker that cannot be written as a SavedModel."""
+
+
+class MetricError(ModelError):
+    """A measure that cannot be computed from the rows given; the message is the reason."""

@@ -1,0 +1,1 @@
+"""Layers of the ranker, one public layer a file."""

@@ -1,0 +1,59 @@
+"""Hidden layers: what a body and a tower are made of."""
+
+from models.keras import keras
+from models.layers.shapes import require_matrix
+from models.seeds import derive_seed
+
+
+@keras.saving.register_keras_serializable(package="smalltowers")
+class HiddenLayers(keras.layers.Layer):
+    """ReLU layers, each followed by dropout.
+
+    Maps (batch, inputs) to (batch, units[-1]), or to its input if there are no layers.
+
+    Args:
+        units: widths of the layers.
+        dropout: rate in [0, 1) after every layer, in training.
+        seed: of initial values and dropout.
+        **kwargs: of `keras.layers.Layer`.
+    """
+
+    def __init__(self, units, dropout=0.0, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+        self.dropout = dropout
+        self.seed = seed
+        self._layers = []
+        for index, width in enumerate(self.units):
+            initializer = keras.initializers.HeUniform(derive_seed(seed, f"kernel_{index}"))
+            dense = keras.layers.Dense(width, activation="relu", kernel_initializer=initializer, name=f"dense_{index}")
+            dropout_seed = derive_seed(seed, f"dropout_{index}")
+            self._layers.append((dense, keras.layers.Dropout(dropout, seed=dropout_seed, name=f"dropout_{index}")))
+
+    def build(self, input_shape):
+        """Checks the input's shape.
+
+        Args:
+            input_shape: (batch, inputs).
+        """
+        require_matrix(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        """Output of the last layer.
+
+        Args:
+            inputs: (batch, inputs) float.
+            training: whether dropout is applied.
+
+        Returns:
+            (batch, units[-1]) float.
+        """
+        hidden = inputs
+        for dense, dropout in self._layers:
+            hidden = dropout(dense(hidden), training=training)
+        return hidden
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "units": list(self.units), "dropout": self.dropout, "seed": self.seed}

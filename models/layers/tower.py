@@ -1,0 +1,57 @@
+"""The main tower of a task."""
+
+import tensorflow as tf
+
+from models.keras import keras
+from models.layers.hidden import HiddenLayers
+from models.layers.shapes import require_matrix
+from models.seeds import derive_seed
+
+
+@keras.saving.register_keras_serializable(package="smalltowers")
+class Tower(keras.layers.Layer):
+    """Hidden layers, then one linear unit.
+
+    Maps (batch, units) to (batch,).
+
+    Args:
+        units: widths of the hidden layers; none gives a linear tower.
+        dropout: rate in [0, 1) after every hidden layer, in training.
+        seed: of initial values and dropout; towers of one model need different seeds.
+        **kwargs: of `keras.layers.Layer`.
+    """
+
+    def __init__(self, units, dropout=0.0, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+        self.dropout = dropout
+        self.seed = seed
+        self._hidden = HiddenLayers(units, dropout, seed=derive_seed(seed, "hidden"), name="hidden")
+        self._output = keras.layers.Dense(
+            1, kernel_initializer=keras.initializers.GlorotUniform(derive_seed(seed, "output")), name="output"
+        )
+
+    def build(self, input_shape):
+        """Checks the input's shape.
+
+        Args:
+            input_shape: (batch, units).
+        """
+        require_matrix(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs, training=False):
+        """Output of the tower.
+
+        Args:
+            inputs: (batch, units) float, the representation.
+            training: whether dropout is applied.
+
+        Returns:
+            (batch,) float.
+        """
+        return tf.squeeze(self._output(self._hidden(inputs, training=training)), axis=1)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "units": list(self.units), "dropout": self.dropout, "seed": self.seed}
