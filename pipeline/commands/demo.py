@@ -1,0 +1,55 @@
+"""`smalltowers demo`: the whole way once, on simulated logs, without a server of its own left behind."""
+
+from pipeline.commands.rank import print_ranking
+from pipeline.commands.run import run_job
+from pipeline.commands.simulate import logs_folder, read_truth, simulate_logs
+from pipeline.terminal import framework_noise_to
+
+
+def run_demo(config, user=None):
+    """Simulates logs unless they are there, runs the job, serves its model on a free port and asks it once.
+
+    Args:
+        config: `pipeline.config.Config` with `data.simulator`.
+        user: id of the user to rank for; None for the first one of the user table.
+
+    Returns:
+        Exit code of the run.
+    """
+    if not any(logs_folder(config).glob("truth.json")):
+        simulate_logs(config)
+    exit_code = run_job(config, on_metrics=lambda console, metrics: _print_distance(console, config, metrics))
+    if exit_code == 0:
+        _serve_and_rank(config, user)
+    return exit_code
+
+
+def _print_distance(console, config, metrics):
+    """How much of the way from guessing to the best possible ranking of clicks the model has come."""
+    best = read_truth(config)["best_auc"]["click"]
+    reached = metrics["click"]["auc"].value
+    console.print(
+        f"Click AUC {reached:.4f}; the best that any model could reach on this feed is {best:.4f}: "
+        f"{(reached - 0.5) / (best - 0.5):.0%} of the way from 0.5",
+        highlight=False,
+    )
+
+
+def _serve_and_rank(config, user):
+    with framework_noise_to(config.root / "logs" / "demo.log") as console:
+        with console.status("Starting the model server ..."):
+            from serving.features.tables import FeatureTables
+            from serving.model_server.server import ModelServer
+            from serving.ranker.client import Ranker
+
+            tables = FeatureTables.load(str(config.features_folder))
+            server = ModelServer(config.serving.model_copy(update={"port": 0}), str(config.models_folder))
+            port = server.start()
+        try:
+            with Ranker(config.serving.model_copy(update={"port": port}), tables) as ranker:
+                user = user or tables.user_ids[0]
+                ranking = ranker.rank(user)
+        finally:
+            server.stop()
+        console.print()
+        print_ranking(console, user, ranking, top=10)

@@ -1,0 +1,78 @@
+"""`smalltowers rank`."""
+
+from rich.table import Table
+
+from pipeline.errors import ConfigError
+from pipeline.terminal import framework_noise_to
+
+
+def rank_candidates(config, user, candidates=None, features=(), top=10):
+    """Asks the running server for a ranking and prints it.
+
+    Args:
+        config: `pipeline.config.Config`.
+        user: id of the user.
+        candidates: item ids separated by commas; None for all known items.
+        features: `name=value` strings, columns that override the tables and the configured context.
+        top: how many items to print.
+    """
+    with framework_noise_to(config.root / "logs" / "rank.log") as console:
+        with console.status("Asking the model server ..."):
+            from serving.features.tables import FeatureTables
+            from serving.ranker.client import Ranker
+
+            tables = FeatureTables.load(str(config.features_folder))
+            item_ids = candidates.split(",") if candidates else None
+            with Ranker(config.serving, tables) as ranker:
+                ranking = ranker.rank(user, item_ids, features=dict(_feature(config, text) for text in features))
+        print_ranking(console, user, ranking, top)
+
+
+def print_ranking(console, user, ranking, top):
+    """Prints the head of a ranking.
+
+    Args:
+        console: `rich.console.Console`.
+        user: id of the user.
+        ranking: `serving.ranker.client.Ranking`.
+        top: how many items to print.
+    """
+    table = Table(
+        title=f"Ranking for user {user} by version {ranking.model_version}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for name in ("rank", "item"):
+        table.add_column(name)
+    for name in ("click", "watch, s", "satisfaction", "score"):
+        table.add_column(name, justify="right")
+    for place, item in enumerate(ranking.items[:top], start=1):
+        table.add_row(
+            str(place),
+            item.item_id if item.is_known else f"{item.item_id} (unknown)",
+            f"{item.click:.4f}",
+            f"{item.watch_seconds:.1f}",
+            f"{item.satisfaction:.4f}",
+            f"{item.score:.4f}",
+        )
+    console.print(table)
+    if not ranking.is_known_user:
+        console.print(f"user {user} is in no feature table and is served as an unknown one")
+    num_below = len(ranking.items) - top
+    if num_below > 0:
+        console.print(f"{num_below:,} more candidates ranked below")
+
+
+def _feature(config, text):
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--feature must be of the form name=value. Received: {text}")
+    if name not in {feature.name for feature in config.model.features}:
+        raise ConfigError(f"--feature {name}: the model reads no such column")
+    for parse_fn in (int, float):
+        try:
+            return name, parse_fn(value)
+        except ValueError:
+            continue
+    return name, value

@@ -1,0 +1,104 @@
+"""`smalltowers run`: the pipeline on this machine, watched."""
+
+import datetime
+
+from rich.table import Table
+
+from data.ingest import check_source
+from pipeline.progress import RunTable
+from pipeline.terminal import framework_noise_to
+
+
+def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
+    """Runs a job and prints every component, the measures by task and the version that was pushed.
+
+    Args:
+        config: `pipeline.config.Config`.
+        beam_args: flags of Beam.
+        enable_cache: whether unchanged components are skipped.
+        on_metrics: called with the console and the measures by task after they were printed; None for nothing.
+
+    Returns:
+        Exit code: 0 if a model was pushed, 1 if it was not blessed.
+
+    Raises:
+        LogFormatError: If a log is missing or lacks a declared column.
+        ComponentError: If a component fails.
+    """
+    check_source(config.data)
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    log_file = config.root / "logs" / f"run-{now}.log"
+    with framework_noise_to(log_file) as console:
+        console.print(f"Frameworks write to {log_file}", soft_wrap=True, highlight=False)
+        with console.status("Starting TFX ..."):
+            from pipeline import local, summary
+        runs = {}
+
+        def finish(run):
+            runs[run.name] = run
+            table.end(run.name, run.is_cached, summary.describe(run))
+
+        with RunTable(console) as table:
+            local.run_locally(config, table.plan, table.start, finish, beam_args, enable_cache)
+        console.print()
+        metrics = summary.task_metrics(runs["TaskEvaluator"].outputs)
+        console.print(metrics_table(metrics))
+        if on_metrics is not None:
+            on_metrics(console, metrics)
+        return _verdict(console, config, summary, runs)
+
+
+def _verdict(console, config, summary, runs):
+    if summary.is_pushed(runs["Pusher"].outputs):
+        version = summary.pushed_version(runs["Pusher"].outputs)
+        console.print(f"Blessed and pushed: {config.models_folder / version}", soft_wrap=True, highlight=False)
+        return 0
+    console.print("[red]Not pushed[/], the model in service stays:")
+    for line in summary.gate_failures(runs["Evaluator"].outputs):
+        console.print(f"  {line}", soft_wrap=True)
+    return 1
+
+
+_SHORT_NAMES = {
+    "auc": "AUC",
+    "gauc": "GAUC",
+    "log_loss": "log loss",
+    "normalised_entropy": "norm. entropy",
+    "expected_calibration_error": "calibr. error",
+    "xauc": "XAUC",
+    "mean_absolute_error_seconds": "MAE, s",
+}
+
+
+def metrics_table(metrics_by_label):
+    """Lays out measures by task.
+
+    Args:
+        metrics_by_label: dict from label to dict from measure to `models.metrics.Metric`.
+
+    Returns:
+        `rich.table.Table`; a measure that the rows do not define is a dash, with the reason below the table.
+    """
+    table = Table(title="Evaluation days, by task", title_justify="left", box=None, pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    table.add_column("rows", justify="right")
+    shown = {name for metrics in metrics_by_label.values() for name in metrics}
+    names = [name for name in _SHORT_NAMES if name in shown]
+    for name in names:
+        table.add_column(_SHORT_NAMES[name], justify="right")
+    reasons = []
+    for label, metrics in metrics_by_label.items():
+        rows = max(metric.num_rows for metric in metrics.values())
+        table.add_row(label, f"{rows:,}", *(_cell(metrics.get(name)) for name in names))
+        reasons += [
+            f"{label} {_SHORT_NAMES[name]}: {metric.reason}" for name, metric in metrics.items() if metric.reason
+        ]
+    if reasons:
+        table.caption = "; ".join(reasons)
+    return table
+
+
+def _cell(metric):
+    if metric is None:
+        return ""
+    return "-" if metric.value is None else f"{metric.value:.4f}"

@@ -1,0 +1,65 @@
+"""`smalltowers simulate`."""
+
+import json
+from pathlib import Path
+
+from data.simulator import simulate, write_feed
+from rich.console import Console
+
+from data.config import EventsSourceConfig
+from pipeline.errors import ConfigError
+
+TRUTH_FILE = "truth.json"
+
+
+def simulate_logs(config, console=None):
+    """Writes the logs of a simulated feed to where the configuration's source reads them.
+
+    Args:
+        config: `pipeline.config.Config` with `data.simulator`.
+        console: where to report; None for standard output.
+
+    Returns:
+        The feed's truth: best AUCs that any model could reach.
+
+    Raises:
+        ConfigError: If `data.simulator` is missing or the source is not an event log.
+    """
+    console = console or Console()
+    folder = logs_folder(config)
+    with console.status(f"Simulating {config.data.simulator.num_impressions:,} impressions ..."):
+        feed = simulate(config.data.simulator)
+        write_feed(feed, folder)
+    console.print(f"Simulated logs: {folder}", soft_wrap=True, highlight=False)
+    return read_truth(config)
+
+
+def logs_folder(config):
+    """Folder that simulated logs go to.
+
+    Args:
+        config: `pipeline.config.Config`.
+
+    Returns:
+        `Path`.
+
+    Raises:
+        ConfigError: If `data.simulator` is missing or the source is not an event log.
+    """
+    if config.data.simulator is None:
+        raise ConfigError("data.simulator is missing; without it there is no feed to simulate")
+    if not isinstance(config.data.source, EventsSourceConfig):
+        raise ConfigError(f'data.source.kind must be "events" to simulate. Received: "{config.data.source.kind}"')
+    return Path(config.data.source.impressions).parent
+
+
+def read_truth(config):
+    """What the simulator wrote about the feed that it made.
+
+    Args:
+        config: `pipeline.config.Config`.
+
+    Returns:
+        Dict; see `data.simulator`.
+    """
+    return json.loads((logs_folder(config) / TRUTH_FILE).read_text(encoding="utf-8"))

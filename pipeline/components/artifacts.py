@@ -1,0 +1,27 @@
+"""Artifact types that TFX does not have."""
+
+from tfx.types.artifact import Artifact
+
+
+class FeatureTables(Artifact):
+    """`users.parquet` and `items.parquet`: the columns that a service looks up by id."""
+
+    TYPE_NAME = "SmallTowersFeatureTables"
+
+
+class IngestionReport(Artifact):
+    """`counts.json`, and dead letters as JSONL, of one ingestion."""
+
+    TYPE_NAME = "SmallTowersIngestionReport"
+
+
+class TaskMetrics(Artifact):
+    """`metrics.json`: the measures of a model by task on the evaluation days."""
+
+    TYPE_NAME = "SmallTowersTaskMetrics"
+
+
+class PublishedFeatures(Artifact):
+    """`published.json`: where the feature tables of a pushed model went."""
+
+    TYPE_NAME = "SmallTowersPublishedFeatures"

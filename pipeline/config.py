@@ -1,0 +1,180 @@
+"""The configuration of a job: one frozen tree, each branch owned by its package, read from TOML."""
+
+import sys
+from pathlib import Path
+
+import pydantic
+
+from data.config import DataConfig, FrozenConfig
+from data.schema import ColumnType, labelled_schema
+from models.config import ModelConfig, TrainConfig
+from pipeline.errors import ConfigError
+from serving.config import ServingConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class JobConfig(FrozenConfig):
+    """Name of the job and where its results go.
+
+    Attributes:
+        name: of the pipeline, in letters, digits, "-" and "_".
+        root: folder for artifacts, metadata, logs and pushed versions; None for `runs/<name>`.
+        schema_file: TFDV schema (text format) that examples are validated against; None infers one from the training split.
+        image: container image for Kubeflow.
+    """
+
+    name: str = pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    root: str | None = None
+    schema_file: str | None = None
+    image: str = "smalltowers:latest"
+
+
+class EvaluationConfig(FrozenConfig):
+    """What is measured by slice, and what a model must reach to be pushed.
+
+    Attributes:
+        slices: columns by whose values every metric is also computed.
+        min_auc: smallest AUC by binary task; a task that is not named has no floor.
+        max_auc_drop: how far a binary task's AUC may fall below the model in service.
+        max_mae_rise_seconds: how far the watch-time error may rise above the model in service.
+    """
+
+    slices: tuple[str, ...] = ("surface",)
+    min_auc: dict[str, float] = {}
+    max_auc_drop: float = pydantic.Field(0.005, ge=0)
+    max_mae_rise_seconds: float = pydantic.Field(1.0, ge=0)
+
+
+class Config(FrozenConfig):
+    """The whole job.
+
+    Attributes:
+        job: name and place.
+        data: ingestion.
+        model: the ranker.
+        train: its training.
+        evaluation: slices and gates.
+        serving: the service.
+    """
+
+    job: JobConfig
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
+
+    @property
+    def root(self):
+        """Folder of everything that the job writes."""
+        return Path(self.job.root or f"runs/{self.job.name}").absolute()
+
+    @property
+    def models_folder(self):
+        """Folder of pushed versions, `<version>/saved_model.pb`."""
+        return self.root / "models" / self.serving.model_name
+
+    @property
+    def features_folder(self):
+        """Folder of the user and item tables that the service reads."""
+        return self.root / "features"
+
+    @property
+    def metadata_file(self):
+        """The job's ML Metadata store."""
+        return self.root / "metadata.sqlite"
+
+    @pydantic.model_validator(mode="after")
+    def _columns_exist(self):
+        data = self.data
+        schema = labelled_schema(data.context_columns, data.user_columns, data.item_columns)
+        known = set(schema.names)
+        for index, feature in enumerate(self.model.features):
+            _require_column(f"model.features.{index}.name", feature.name, known)
+            if feature.kind == "numeric" and str(schema.field(feature.name).type) == ColumnType.STRING.value:
+                raise ValueError(
+                    f"model.features.{index}: a numeric feature needs a numeric column. Received: {feature.name} (string)"
+                )
+        for index, name in enumerate(self.evaluation.slices):
+            _require_column(f"evaluation.slices.{index}", name, known)
+        binary = {task.label for task in self.model.tasks if task.head == "binary"}
+        for label in self.evaluation.min_auc:
+            if label not in binary:
+                raise ValueError(f"evaluation.min_auc.{label} must name a binary task, one of {sorted(binary)}")
+        return self
+
+
+def _require_column(key, name, known):
+    if name not in known:
+        raise ValueError(
+            f"{key} must be a column of the log or declared in data.context_columns, data.user_columns or "
+            f"data.item_columns. Received: {name}"
+        )
+
+
+def load(path, overrides=()):
+    """Reads and checks a configuration.
+
+    Args:
+        path: TOML file.
+        overrides: strings `dotted.key=value`; a value that is not TOML is taken as a string.
+
+    Returns:
+        `Config`.
+
+    Raises:
+        ConfigError: If the file is missing, is not TOML, or a key or value is wrong; names the dotted key.
+    """
+    try:
+        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration at {path}; those that ship lie in configs/") from None
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a TOML file: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{path}: {_describe(error)}") from None
+
+
+def _apply(tree, override):
+    key, separator, text = override.partition("=")
+    if not separator or not all(key.split(".")):
+        raise ConfigError(f"--set must be of the form dotted.key=value. Received: {override}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *branches, leaf = key.split(".")
+    for branch in branches:
+        tree = tree.setdefault(branch, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {key}: {branch} is a value, not a table")
+    tree[leaf] = value
+
+
+def _describe(error):
+    """One line for all problems that pydantic found."""
+    problems = []
+    for problem in error.errors():
+        # A discriminated union adds its tag to the location; a user wrote no such key.
+        key = ".".join(
+            str(part) for part in problem["loc"] if part not in ("events", "kuairand", "categorical", "numeric")
+        )
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif problem["type"] == "missing":
+            message = "required, but not given"
+        elif problem["type"] != "value_error":
+            message = f"{message}. Received: {problem['input']!r}"
+        problems.append(f"{key}: {message}" if key else message)
+    return "; ".join(problems)

@@ -1,0 +1,31 @@
+"""Errors of the pipeline package. Each prints as one line and says what to do next where that is not obvious.
+
+PipelineError
+├── ConfigError       a configuration file, key or value that cannot be used
+├── ComponentError    a component of the run failed; names it and its cause
+└── VersionError      a pushed version, or what was recorded beside it, is missing
+"""
+
+
+class PipelineError(Exception):
+    """Base of every error that the command line prints as one line."""
+
+
+class ConfigError(PipelineError):
+    """A configuration that cannot be used; the message names the dotted key."""
+
+
+class ComponentError(PipelineError):
+    """A component that failed.
+
+    Attributes:
+        component: its name in the run.
+    """
+
+    def __init__(self, component, cause):
+        super().__init__(f"{component} failed: {cause}")
+        self.component = component
+
+
+class VersionError(PipelineError):
+    """A pushed version that is missing or incomplete."""

@@ -1,0 +1,61 @@
+"""The Evaluator's configuration: which output answers which label, slices, and the gate by task."""
+
+import tensorflow_model_analysis as tfma
+
+from data.schema import mask_name
+
+# How many evaluation rows a slice needs before its own floor would mean anything; gates hold overall only.
+_OVERALL = [tfma.SlicingSpec()]
+
+
+def eval_config(config):
+    """Translates a job's tasks, slices and gates for TFMA.
+
+    Each task is judged on its own output, label and mask: the mask goes in as the example weight.
+
+    Args:
+        config: `pipeline.config.Config`.
+
+    Returns:
+        `tfma.EvalConfig`.
+    """
+    tasks = config.model.tasks
+    slicing = [*_OVERALL, *(tfma.SlicingSpec(feature_keys=[name]) for name in config.evaluation.slices)]
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                signature_name="serving_default",
+                model_type=tfma.constants.TF_GENERIC if hasattr(tfma.constants, "TF_GENERIC") else "tf_generic",
+                label_keys={task.label: task.label for task in tasks},
+                example_weight_keys={task.label: mask_name(task.label) for task in tasks},
+            )
+        ],
+        slicing_specs=slicing,
+        metrics_specs=[_metrics_spec(task, config.evaluation) for task in tasks],
+    )
+
+
+def _metrics_spec(task, evaluation):
+    if task.head == "binary":
+        change = _gate(evaluation.max_auc_drop, higher_is_better=True, floor=evaluation.min_auc.get(task.label))
+        metrics = [_metric("AUC", change), _metric("BinaryCrossEntropy"), _metric("Calibration")]
+    else:
+        metrics = [_metric("MeanAbsoluteError", _gate(evaluation.max_mae_rise_seconds, higher_is_better=False))]
+    return tfma.MetricsSpec(
+        output_names=[task.label],
+        metrics=[*metrics, _metric("ExampleCount")],
+        example_weights=tfma.ExampleWeightOptions(weighted=True),
+    )
+
+
+def _metric(class_name, threshold=None):
+    return tfma.MetricConfig(class_name=class_name, threshold=threshold)
+
+
+def _gate(max_loss, higher_is_better, floor=None):
+    direction = tfma.MetricDirection.HIGHER_IS_BETTER if higher_is_better else tfma.MetricDirection.LOWER_IS_BETTER
+    allowed = -max_loss if higher_is_better else max_loss
+    return tfma.MetricThreshold(
+        value_threshold=None if floor is None else tfma.GenericValueThreshold(lower_bound={"value": floor}),
+        change_threshold=tfma.GenericChangeThreshold(direction=direction, absolute={"value": allowed}),
+    )

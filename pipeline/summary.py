@@ -1,0 +1,153 @@
+"""What each component did, in a few words, read from its output artifacts."""
+
+import json
+from pathlib import Path
+
+import tensorflow_data_validation as tfdv
+import tensorflow_model_analysis as tfma
+from tfx.types import artifact_utils
+
+from data.counts import Counts
+from data.schema import SPLITS
+from pipeline.components.log_example_gen import COUNTS_FILE
+from pipeline.components.task_evaluator import read_metrics
+from pipeline.trainer_module import HISTORY_FILE
+
+
+def describe(run):
+    """Says what a component produced.
+
+    Args:
+        run: `pipeline.local.ComponentRun`.
+
+    Returns:
+        One line, with row counts where the component saw rows.
+    """
+    describe_fn = _DESCRIBE_BY_COMPONENT.get(run.name)
+    return describe_fn(run.outputs) if describe_fn else ""
+
+
+def task_metrics(outputs):
+    """Measures that the TaskEvaluator wrote.
+
+    Args:
+        outputs: artifacts of the TaskEvaluator by key.
+
+    Returns:
+        Dict from label to dict from measure to `models.metrics.Metric`.
+    """
+    return read_metrics(_uri(outputs, "metrics"))
+
+
+def gate_failures(outputs):
+    """Why the Evaluator did not bless a model.
+
+    Args:
+        outputs: artifacts of the Evaluator by key.
+
+    Returns:
+        One line for each threshold that was missed; empty if the model is blessed.
+    """
+    result = tfma.load_validation_result(_uri(outputs, "evaluation"))
+    if result.validation_ok:
+        return []
+    lines = []
+    for by_slice in result.metric_validations_per_slice:
+        lines += [_describe_failure(failure) for failure in by_slice.failures]
+    return lines or [detail for detail in map(str, result.missing_slices)]
+
+
+def is_pushed(outputs):
+    """Whether the Pusher pushed.
+
+    Args:
+        outputs: artifacts of the Pusher by key.
+
+    Returns:
+        bool.
+    """
+    return outputs["pushed_model"][0].get_int_custom_property("pushed") == 1
+
+
+def pushed_version(outputs):
+    """Version number under which the Pusher pushed.
+
+    Args:
+        outputs: artifacts of the Pusher by key.
+
+    Returns:
+        Version as a string.
+    """
+    return outputs["pushed_model"][0].get_string_custom_property("pushed_version")
+
+
+def _uri(outputs, key):
+    return artifact_utils.get_single_uri(outputs[key])
+
+
+def _describe_failure(failure):
+    key, threshold = failure.metric_key, failure.metric_threshold
+    value = failure.metric_value.double_value.value
+    what = f"{key.output_name} {key.name}"
+    if key.is_diff:
+        return f"{what} changed by {value:+.4f} against the model in service, beyond what is allowed"
+    return f"{what} is {value:.4f}, the floor is {threshold.value_threshold.lower_bound.value:.4f}"
+
+
+def _ingested(outputs):
+    counts = Counts(**json.loads(Path(_uri(outputs, "report"), COUNTS_FILE).read_text(encoding="utf-8")))
+    num_dead = counts.impressions_dead_lettered + counts.engagements_dead_lettered
+    return (
+        f"{counts.impressions_read:,} impressions and {counts.engagements_read:,} engagements read: "
+        f"{counts.impressions_train:,} rows to train, {counts.impressions_eval:,} to evaluate, "
+        f"{counts.impressions_duplicate + counts.engagements_duplicate:,} duplicates, "
+        f"{counts.engagements_unattributed:,} unattributed, {num_dead:,} dead letters"
+    )
+
+
+def _statistics(outputs):
+    rows = 0
+    for split in SPLITS:
+        uri = artifact_utils.get_split_uri(outputs["statistics"], split)
+        rows += tfdv.load_stats_binary(f"{uri}/FeatureStats.pb").datasets[0].num_examples
+    return f"{rows:,} rows"
+
+
+def _schema(outputs):
+    schema = tfdv.load_schema_text(f"{_uri(outputs, 'schema')}/schema.pbtxt")
+    return f"{len(schema.feature)} columns"
+
+
+def _anomalies(outputs):
+    found = []
+    for split in SPLITS:
+        uri = artifact_utils.get_split_uri(outputs["anomalies"], split)
+        anomalies = tfdv.load_anomalies_binary(f"{uri}/SchemaDiff.pb")
+        found += [f"{split}: {name}: {info.short_description}" for name, info in anomalies.anomaly_info.items()]
+    return "; ".join(found) if found else "no anomalies"
+
+
+def _trained(outputs):
+    epochs = json.loads(Path(_uri(outputs, "model_run"), HISTORY_FILE).read_text(encoding="utf-8"))
+    losses = ", ".join(f"{label} {loss:.4f}" for label, loss in epochs[-1]["train_losses"].items())
+    return f"{len(epochs)} epochs; loss: {losses}"
+
+
+def _blessed(outputs):
+    return "not blessed" if gate_failures(outputs) else "blessed"
+
+
+def _pushed(outputs):
+    return f"version {pushed_version(outputs)}" if is_pushed(outputs) else "nothing pushed"
+
+
+_DESCRIBE_BY_COMPONENT = {
+    "LogExampleGen": _ingested,
+    "StatisticsGen": _statistics,
+    "SchemaGen": _schema,
+    "ImportSchemaGen": _schema,
+    "ExampleValidator": _anomalies,
+    "Trainer": _trained,
+    "Evaluator": _blessed,
+    "Pusher": _pushed,
+}

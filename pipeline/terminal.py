@@ -1,0 +1,52 @@
+"""What a person sees: this program's own lines on the terminal, everything that frameworks print in a log file."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+
+
+@contextlib.contextmanager
+def framework_noise_to(log_file):
+    """Sends all output of this process, C++ included, to a file, and gives back a console that still reaches the terminal.
+
+    Args:
+        log_file: appended to; its folder is made.
+
+    Yields:
+        `rich.console.Console`.
+    """
+    path = Path(log_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal, errors = os.dup(1), os.dup(2)
+    console_stream = os.fdopen(os.dup(terminal), "w", encoding="utf-8")
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield Console(file=console_stream, force_terminal=os.isatty(terminal) or None)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        logging.shutdown()
+        os.dup2(terminal, 1)
+        os.dup2(errors, 2)
+        for descriptor in (terminal, errors, log):
+            os.close(descriptor)
+        console_stream.close()
+
+
+def quiet_environment():
+    """Sets what TensorFlow, TFRS and gRPC read from the environment; call it before they are imported."""
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
