@@ -8,7 +8,7 @@ import os
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
-import tensorflow_recommenders as tfrs  # noqa: E402
-import tf_keras as keras  # noqa: E402
+import tensorflow_recommenders as tfrs
+import tf_keras as keras
 
 __all__ = ["keras", "tfrs"]

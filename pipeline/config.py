@@ -166,9 +166,7 @@ def _describe(error):
     problems = []
     for problem in error.errors():
         # A discriminated union adds its tag to the location; a user wrote no such key.
-        key = ".".join(
-            str(part) for part in problem["loc"] if part not in ("events", "kuairand", "categorical", "numeric")
-        )
+        key = ".".join(str(part) for part in problem["loc"] if part not in ("events", "kuairand", "categorical", "numeric"))
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"

@@ -41,9 +41,7 @@ def create_components(config, fingerprint, schema_file, models_folder, features_
     )
     task_evaluator = TaskEvaluator(examples, model, config.model)
     pusher = _pusher(evaluator, model, models_folder)
-    publisher = FeaturePublisher(
-        example_gen.outputs["feature_tables"], pusher.outputs["pushed_model"], str(features_folder)
-    )
+    publisher = FeaturePublisher(example_gen.outputs["feature_tables"], pusher.outputs["pushed_model"], str(features_folder))
     return [
         example_gen, statistics_gen, schema_gen, validator, transform, trainer,
         resolver, evaluator, task_evaluator, pusher, publisher,

@@ -67,9 +67,7 @@ class WatchedLocalRunner(tfx_runner.IrBasedRunner):
             ComponentError: If a component fails or its inputs are missing.
         """
         run_id = datetime.datetime.now(datetime.timezone.utc).isoformat()
-        runtime_parameter_utils.substitute_runtime_parameter(
-            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-        )
+        runtime_parameter_utils.substitute_runtime_parameter(pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         connection_config = deployment.metadata_connection_config
         connection = getattr(connection_config, connection_config.WhichOneof("connection_config"))

@@ -30,7 +30,9 @@ class ServingConfig(FrozenConfig):
         model_name: name under which the versions are served.
         deadline_ms: of one request.
         max_workers: threads that answer requests.
+        max_message_mib: largest message in mebibytes, in both directions.
         poll_seconds: how often the version folder is looked at.
+        max_candidates: most candidates of one ranking; a ranking of all items takes this many from the item table.
         context: request columns that are the same for every candidate, for example the surface.
         blend: how predictions become one score.
     """
@@ -40,6 +42,8 @@ class ServingConfig(FrozenConfig):
     model_name: str = "ranker"
     deadline_ms: int = pydantic.Field(1_000, ge=1)
     max_workers: int = pydantic.Field(8, ge=1)
+    max_message_mib: int = pydantic.Field(16, ge=1, le=1_024)
     poll_seconds: float = pydantic.Field(1.0, gt=0)
+    max_candidates: int = pydantic.Field(1_000, ge=1)
     context: dict[str, str | int | float] = {}
     blend: BlendConfig = BlendConfig()

@@ -90,9 +90,7 @@ def metrics_table(metrics_by_label):
     for label, metrics in metrics_by_label.items():
         rows = max(metric.num_rows for metric in metrics.values())
         table.add_row(label, f"{rows:,}", *(_cell(metrics.get(name)) for name in names))
-        reasons += [
-            f"{label} {_SHORT_NAMES[name]}: {metric.reason}" for name, metric in metrics.items() if metric.reason
-        ]
+        reasons += [f"{label} {_SHORT_NAMES[name]}: {metric.reason}" for name, metric in metrics.items() if metric.reason]
     if reasons:
         table.caption = "; ".join(reasons)
     return table

@@ -51,10 +51,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _as_tree(metrics):
-    return {
-        label: {name: dataclasses.asdict(metric) for name, metric in by_name.items()}
-        for label, by_name in metrics.items()
-    }
+    return {label: {name: dataclasses.asdict(metric) for name, metric in by_name.items()} for label, by_name in metrics.items()}
 
 
 def read_metrics(folder):
