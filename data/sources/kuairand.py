@@ -1,0 +1,210 @@
+"""KuaiRand's official CSV files: one row an impression with all its signals.
+
+Reference:
+    Gao et al., "KuaiRand: An Unbiased Sequential Recommendation Dataset with Randomly Exposed Videos", CIKM 2022.
+"""
+
+import difflib
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.errors import LogFormatError
+from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA, TIMESTAMP, EngagementKind
+from data.sources import decoding, files
+from data.sources.events import IMPRESSIONS, ITEMS, USERS, declared_columns, require_columns
+from data.sources.records import Column, ParsedBlock, parse_block
+
+_PATTERN_BY_LOG = {
+    IMPRESSIONS: "log_standard_*.csv",
+    USERS: "user_features_*.csv",
+    ITEMS: "video_features_basic_*.csv",
+}
+_SIGNAL_BY_KIND = {
+    EngagementKind.CLICK: "is_click",
+    EngagementKind.LIKE: "is_like",
+    EngagementKind.FOLLOW: "is_follow",
+    EngagementKind.COMMENT: "is_comment",
+    EngagementKind.SHARE: "is_forward",
+    EngagementKind.PROFILE_VISIT: "is_profile_enter",
+    EngagementKind.HIDE: "is_hate",
+}
+_SIGNALS = (*_SIGNAL_BY_KIND.values(), "long_view", "play_time_ms", "profile_stay_time", "comment_stay_time")
+# What a ranker may know when a request comes in, and how it follows from the log.
+_CONTEXT = {
+    "hour": lambda rows: pc.divide(rows["hourmin"], 100),
+    "hourmin": lambda rows: rows["hourmin"],
+    "tab": lambda rows: rows["tab"],
+    "is_rand": lambda rows: rows["is_rand"],
+    "duration_ms": lambda rows: rows["duration_ms"],
+    "duration_seconds": lambda rows: pc.divide(rows["duration_ms"], 1000.0),
+}
+_LOG_COLUMNS = [
+    Column("user_id", pa.string(), is_required=True),
+    Column("video_id", pa.string(), is_required=True),
+    Column("time_ms", TIMESTAMP, is_required=True),
+    Column("date", pa.int64(), is_required=True, at_least=19700101, at_most=22611231),
+    Column("hourmin", pa.int64(), at_least=0, at_most=2359),
+    Column("tab", pa.string()),
+    Column("is_rand", pa.int64()),
+    Column("play_time_ms", pa.float64(), is_required=True, at_least=0),
+    Column("duration_ms", pa.float64(), at_least=0),
+    *(Column(name, pa.int64(), at_least=0, at_most=1) for name in _SIGNAL_BY_KIND.values()),
+]
+_KEY = ["user_id", "video_id", "time_ms"]
+SEQUENCE = "sequence"
+
+
+def input_files(config):
+    """Files of each log.
+
+    Args:
+        config: `DataConfig` with a KuaiRand source.
+
+    Returns:
+        Dict from log name to list of paths; without the tables of which no column is declared.
+
+    Raises:
+        LogFormatError: If a glob matches no file.
+    """
+    is_needed = {IMPRESSIONS: True, USERS: bool(config.user_columns), ITEMS: bool(config.item_columns)}
+    return {
+        log: files.match_files("data.source.path", os.path.join(config.source.path, pattern))
+        for log, pattern in _PATTERN_BY_LOG.items()
+        if is_needed[log]
+    }
+
+
+def check(config):
+    """Finds out, without reading the logs, whether they can be read as declared.
+
+    Args:
+        config: `DataConfig` with a KuaiRand source.
+
+    Raises:
+        LogFormatError: If a file is missing, a declared column is in no file, or a declared context column is a signal
+            or unknown.
+    """
+    for name in config.context_columns:
+        if name in _SIGNALS:
+            raise LogFormatError(f"data.context_columns.{name} must not be a signal: it is known only after the fact")
+        if name not in _CONTEXT:
+            near = difflib.get_close_matches(name, _CONTEXT, n=3) or list(_CONTEXT)
+            raise LogFormatError(f"data.context_columns.{name} is not offered; did you mean {', '.join(near)}?")
+    paths_by_log = input_files(config)
+    require_columns(paths_by_log[IMPRESSIONS], [column.name for column in _LOG_COLUMNS])
+    for log, key, declared in ((USERS, "user_id", config.user_columns), (ITEMS, "video_id", config.item_columns)):
+        if declared:
+            require_columns(paths_by_log[log], [key, *declared])
+
+
+def read_log(log, path, config):
+    """Parsed blocks of one file: rows of the log as they are, rows of the tables in the contract.
+
+    Args:
+        log: "impressions", "users" or "items".
+        path: the file.
+        config: `DataConfig` with a KuaiRand source.
+
+    Yields:
+        `ParsedBlock`; rows of the log carry `SEQUENCE`, their order over all files.
+
+    Raises:
+        LogFormatError: If the file cannot be read to its end.
+    """
+    if log == IMPRESSIONS:
+        wanted, file_number = _LOG_COLUMNS, input_files(config)[log].index(path)
+    else:
+        key, declared = ("user_id", config.user_columns) if log == USERS else ("video_id", config.item_columns)
+        wanted = [Column(key, pa.string(), is_required=True), *declared_columns(declared)]
+    for raw in decoding.decode_file(path, {column.name: column.type for column in wanted}):
+        if log == IMPRESSIONS:
+            # The line number travels with its row through the parser, which may drop rows.
+            lines = pa.array(raw.lines + (file_number << 40))
+            raw = decoding.RawBlock(raw.columns.append_column(SEQUENCE, lines), raw.lines, raw.record, raw.rejected)
+            block = parse_block(raw, log, path, [*wanted, Column(SEQUENCE, pa.int64())], "ms")
+            yield block
+        else:
+            block = parse_block(raw, log, path, wanted, "ms")
+            names = ["item_id" if name == "video_id" else name for name in block.rows.column_names]
+            yield ParsedBlock(block.rows.rename_columns(names), block.dead_letters, block.num_read)
+
+
+def first_rows(rows):
+    """Rows without those that repeat (user_id, video_id, time_ms); the first in the log stays.
+
+    Args:
+        rows: `pyarrow.Table` of rows of the log, with `SEQUENCE`.
+
+    Returns:
+        Pair (table in log order, number of rows dropped).
+    """
+    rows = rows.sort_by(SEQUENCE)
+    repeats = rows.select(_KEY).to_pandas().duplicated().to_numpy()
+    return rows.filter(pa.array(~repeats)), int(np.count_nonzero(repeats))
+
+
+def impressions(rows, config):
+    """The impression log that rows of KuaiRand's log stand for.
+
+    Args:
+        rows: `pyarrow.Table` from `first_rows`.
+        config: `DataConfig`; its context columns are computed.
+
+    Returns:
+        `pyarrow.Table` in `IMPRESSION_SCHEMA` plus context columns.
+    """
+    digits = rows["date"].cast(pa.string())
+    year_month_day = [pc.utf8_slice_codeunits(digits, start, stop) for start, stop in ((0, 4), (4, 6), (6, 8))]
+    column_by_name = {
+        "impression_id": _impression_id(rows),
+        "user_id": rows["user_id"],
+        "item_id": rows["video_id"],
+        "surface": rows["tab"],
+        "impressed_at": rows["time_ms"],
+        "day": pc.binary_join_element_wise(*year_month_day, "-"),
+    }
+    arrays = [column_by_name.get(field.name, pa.nulls(rows.num_rows, field.type)) for field in IMPRESSION_SCHEMA]
+    arrays += [_CONTEXT[name](rows).cast(ARROW_TYPE_BY_COLUMN_TYPE[type_]) for name, type_ in config.context_columns.items()]
+    return pa.table(arrays, names=[*IMPRESSION_SCHEMA.names, *config.context_columns])
+
+
+def engagements(rows):
+    """The engagement log that rows of KuaiRand's log stand for: a play for every row, and its other signals.
+
+    Args:
+        rows: `pyarrow.Table` from `first_rows`.
+
+    Returns:
+        `pyarrow.Table` in `ENGAGEMENT_SCHEMA`.
+    """
+    watch = {
+        "watch_seconds": pc.divide(rows["play_time_ms"], 1000.0),
+        "duration_seconds": pc.divide(rows["duration_ms"], 1000.0),
+    }
+    tables = [_events(rows, EngagementKind.PLAY, watch)]
+    for kind, signal in _SIGNAL_BY_KIND.items():
+        tables.append(_events(rows.filter(pc.fill_null(pc.equal(rows[signal], 1), False)), kind, {}))
+    return pa.concat_tables(tables)
+
+
+def _impression_id(rows):
+    time_ms = pc.divide(rows["time_ms"].cast(pa.int64()), 1000).cast(pa.string())
+    return pc.binary_join_element_wise(rows["user_id"], rows["video_id"], time_ms, "-")
+
+
+def _events(rows, kind, columns):
+    impression_id = _impression_id(rows)
+    column_by_name = {
+        "event_id": pc.binary_join_element_wise(impression_id, kind.value, "-"),
+        "impression_id": impression_id,
+        "user_id": rows["user_id"],
+        "item_id": rows["video_id"],
+        "kind": pa.array([kind.value] * rows.num_rows, pa.string()),
+        "engaged_at": rows["time_ms"],
+        **columns,
+    }
+    arrays = [column_by_name.get(field.name, pa.nulls(rows.num_rows, field.type)) for field in ENGAGEMENT_SCHEMA]
+    return pa.table(arrays, schema=ENGAGEMENT_SCHEMA)
