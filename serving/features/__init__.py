@@ -1,0 +1,1 @@
+"""Features of users and items at the time of a request."""

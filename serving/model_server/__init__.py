@@ -1,0 +1,1 @@
+"""TF Serving's gRPC API over a folder of SavedModel versions."""

@@ -1,0 +1,1 @@
+"""From a user and candidates to an ordered list."""

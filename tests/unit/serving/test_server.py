@@ -1,0 +1,164 @@
+import threading
+
+import grpc
+import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from serving.errors import ListenError, ModelUnavailableError
+from serving.model_server.answers import answers_errors
+from serving.model_server.server import ModelServer
+from tests.conformance.tiny_model import example, predict_request, write_version
+
+AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+END = get_model_status_pb2.ModelVersionStatus.END
+
+
+@pytest.fixture
+def server(config, tmp_path):
+    write_version(tmp_path, 1)
+    server = ModelServer(config, tmp_path)
+    yield server
+    server.stop(grace_seconds=0)
+
+
+@pytest.fixture
+def channel(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
+        yield channel
+
+
+def version_states(channel):
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "ranker"
+    response = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=10)
+    return {entry.version: entry for entry in response.model_version_status}
+
+
+def is_state(channel, version, state):
+    entry = version_states(channel).get(version)
+    return entry is not None and entry.state == state
+
+
+def health(channel, service):
+    request = health_pb2.HealthCheckRequest(service=service)
+    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status
+
+
+def test_swap_under_steady_load_fails_no_call(channel, tmp_path, wait_until):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    has_ended, answers, errors = threading.Event(), [], []
+
+    def ask():
+        while not has_ended.is_set():
+            try:
+                response = stub.Predict(predict_request(example(user_id="u1")), timeout=10)
+            except grpc.RpcError as error:
+                errors.append(error)
+                return
+            satisfaction = tf.make_ndarray(response.outputs["satisfaction"]).item()
+            answers.append((response.model_spec.version.value, round(satisfaction, 4)))
+
+    callers = [threading.Thread(target=ask) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    try:
+        wait_until(lambda: errors or len(answers) > 20)
+        write_version(tmp_path, 2)
+        wait_until(lambda: errors or is_state(channel, 2, AVAILABLE))
+        num_before = len(answers)
+        wait_until(lambda: errors or len(answers) > num_before + 20)
+    finally:
+        has_ended.set()
+        for caller in callers:
+            caller.join()
+
+    assert errors == []
+    assert set(answers) == {(1, 0.01), (2, 0.02)}
+    wait_until(lambda: is_state(channel, 1, END))
+    assert version_states(channel)[2].state == AVAILABLE
+
+
+def test_version_without_a_model_is_shown_with_its_reason_and_the_older_serves(channel, tmp_path, wait_until):
+    (tmp_path / "5").mkdir()
+    wait_until(lambda: is_state(channel, 5, END))
+    entry = version_states(channel)[5]
+    assert entry.status.error_code != 0
+    assert "must hold saved_model.pb" in entry.status.error_message
+    assert version_states(channel)[1].state == AVAILABLE
+
+
+def test_health_follows_the_life_of_the_server(server, config, wait_until):
+    with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
+        assert health(channel, "") == health(channel, "ranker") == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as raised:
+            health(channel, "other")
+        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+        changes = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="ranker"))
+        assert next(changes).status == health_pb2.HealthCheckResponse.SERVING
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        assert next(changes).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        changes.cancel()
+        stopper.join()
+        assert server.wait(timeout_seconds=10)
+
+
+def test_server_without_a_model_does_not_stay(config, tmp_path):
+    server = ModelServer(config, tmp_path / "empty")
+    with pytest.raises(ModelUnavailableError, match="Run the pipeline first"):
+        server.start()
+    assert server.wait(timeout_seconds=10)
+
+
+def test_taken_port_is_named(server, config, tmp_path):
+    taken = config.model_copy(update={"port": server.start()})
+    with pytest.raises(ListenError, match=f"Received: 127.0.0.1:{taken.port}"):
+        ModelServer(taken, tmp_path).start()
+
+
+def test_message_over_the_limit_is_refused(channel):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as raised:
+        stub.Predict(predict_request(b"x" * (1 << 20)), timeout=10)
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (tf.constant([1.0]), 'input "examples" must have dtype string. Received: dtype float32'),
+        (tf.constant("one"), r'input "examples" must have shape \(None,\). Received: shape \[\]'),
+    ],
+)
+def test_wrong_input_is_named(channel, tensor, message):
+    request = predict_request()
+    request.inputs["examples"].CopyFrom(tf.make_tensor_proto(tensor))
+    with pytest.raises(grpc.RpcError, match=message):
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(-1, "must have shape"), (1 << 40, "must have at most"), (1, "must hold the values")]
+)
+def test_tensor_that_does_not_fill_its_shape_is_refused(channel, size, message):
+    request = predict_request(example(), example())
+    request.inputs["examples"].tensor_shape.dim[0].size = size
+    with pytest.raises(grpc.RpcError, match=f'input "examples" {message}'):
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=10)
+
+
+class ExpiredContext:
+    def time_remaining(self):
+        return -0.1
+
+    def abort(self, status, details):
+        raise RuntimeError(f"{status.name}: {details}")
+
+
+def test_expired_call_is_not_run():
+    calls = []
+    with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED: the deadline had passed"):
+        answers_errors(lambda *args: calls.append(args))(None, None, ExpiredContext())
+    assert calls == []
