@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from data.schema import ColumnType, EngagementKind
+from data.schema import ColumnType, EngagementKind, labelled_schema
 
 
 class FrozenConfig(pydantic.BaseModel):
@@ -108,6 +108,14 @@ class SimulatorConfig(FrozenConfig):
     start: datetime.date = datetime.date(2026, 1, 1)
     seed: int = 0
 
+    @pydantic.model_validator(mode="after")
+    def _has_enough_items(self):
+        if self.num_items < self.items_per_request:
+            raise ValueError(
+                f"num_items must be at least items_per_request ({self.items_per_request}). Received: {self.num_items}"
+            )
+        return self
+
 
 class DataConfig(FrozenConfig):
     """Everything that ingestion needs to know.
@@ -139,3 +147,10 @@ class DataConfig(FrozenConfig):
     num_partitions: int = pydantic.Field(8, ge=1)
     num_shards: int = pydantic.Field(2, ge=1)
     simulator: SimulatorConfig | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _has_distinct_columns(self):
+        names = labelled_schema(self.context_columns, self.user_columns, self.item_columns).names
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"a declared column must not repeat a column of labelled rows. Received: {repeated[0]}")
+        return self
