@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 import tensorflow_model_analysis as tfma
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import artifact_utils
 
 from data.counts import Counts
@@ -54,7 +55,7 @@ def gate_failures(outputs):
     lines = []
     for by_slice in result.metric_validations_per_slice:
         lines += [_describe_failure(failure) for failure in by_slice.failures]
-    return lines or [detail for detail in map(str, result.missing_slices)]
+    return lines or list(map(str, result.missing_slices))
 
 
 def is_pushed(outputs):
@@ -122,7 +123,7 @@ def _anomalies(outputs):
     found = []
     for split in SPLITS:
         uri = artifact_utils.get_split_uri(outputs["anomalies"], split)
-        anomalies = tfdv.load_anomalies_binary(f"{uri}/SchemaDiff.pb")
+        anomalies = anomalies_pb2.Anomalies.FromString(Path(uri, "SchemaDiff.pb").read_bytes())
         found += [f"{split}: {name}: {info.short_description}" for name, info in anomalies.anomaly_info.items()]
     return "; ".join(found) if found else "no anomalies"
 

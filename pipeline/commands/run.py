@@ -63,7 +63,6 @@ _SHORT_NAMES = {
     "auc": "AUC",
     "gauc": "GAUC",
     "log_loss": "log loss",
-    "normalised_entropy": "norm. entropy",
     "expected_calibration_error": "calibr. error",
     "xauc": "XAUC",
     "mean_absolute_error_seconds": "MAE, s",
