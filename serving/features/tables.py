@@ -53,6 +53,11 @@ class FeatureTables:
         """Names of the columns that a known item has."""
         return self._items.columns
 
+    @property
+    def float_columns(self):
+        """Names of the columns of either table whose values are floats."""
+        return self._users.float_columns | self._items.float_columns
+
     def has_user(self, user_id):
         """Whether a user has a row.
 
@@ -106,6 +111,7 @@ class _IndexedTable:
         self._key = key
         self._table = table.combine_chunks()
         self.columns = frozenset(table.column_names)
+        self.float_columns = frozenset(field.name for field in table.schema if field.type == pa.float32())
         self.keys = table.column(key).to_pylist()
         self._row_by_key = {value: row for row, value in enumerate(self.keys)}
         if len(self._row_by_key) < len(self.keys):

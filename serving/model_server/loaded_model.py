@@ -92,12 +92,18 @@ class LoadedModel:
             RequestError: If the model cannot answer a warm-up request that was exported with it.
         """
         if self._warmup_path.is_file():
-            for record in tf.data.TFRecordDataset(str(self._warmup_path)).take(MAX_WARMUP_RECORDS).as_numpy_iterator():
-                log = prediction_log_pb2.PredictionLog.FromString(record)
+            self._run_exported_requests()
+        else:
+            self._run_empty_batches()
+
+    def _run_exported_requests(self):
+        for record in tf.data.TFRecordDataset(str(self._warmup_path)).take(MAX_WARMUP_RECORDS).as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if log.HasField("predict_log"):
                 request = log.predict_log.request
-                if log.HasField("predict_log"):
-                    self.predict(request.model_spec.signature_name, request.inputs, request.output_filter)
-            return
+                self.predict(request.model_spec.signature_name, request.inputs, request.output_filter)
+
+    def _run_empty_batches(self):
         for name, signature in self._signatures.items():
             specs = signature.structured_input_signature[1]
             inputs = {
@@ -139,11 +145,12 @@ def _read_signature_defs(folder):
 
 
 def _check_input_names(inputs, specs):
-    if inputs.keys() != specs.keys():
-        unknown, missing = sorted(inputs.keys() - specs.keys()), sorted(specs.keys() - inputs.keys())
+    given, wanted = set(inputs), set(specs)
+    if given != wanted:
+        unknown, missing = sorted(given - wanted), sorted(wanted - given)
         raise RequestError(
             "INVALID_ARGUMENT",
-            f"inputs must be {{{', '.join(sorted(specs))}}}. Received: unknown {unknown}, missing {missing}",
+            f"inputs must be {{{', '.join(sorted(wanted))}}}. Received: unknown {unknown}, missing {missing}",
         )
 
 

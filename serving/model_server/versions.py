@@ -1,5 +1,6 @@
 """Which version of a model is served: looking at the folder, loading, swapping, and letting go of the old one."""
 
+import collections.abc
 import contextlib
 import dataclasses
 import enum
@@ -83,12 +84,8 @@ class ModelVersions:
             OSError: If the folder exists and cannot be read.
         """
         self.refresh()
-        if self._serving is not None:
-            return
-        requirement = f"{self._base_path} must hold a model version that loads, such as 1/{SAVED_MODEL_FILE}"
-        failures = "; ".join(f"version {status.number}: {status.error}" for status in self.statuses())
-        received = failures or ("an empty folder" if self._base_path.is_dir() else "no such folder")
-        raise ModelUnavailableError(f"{requirement}. Received: {received}. Run the pipeline first: it pushes a model there")
+        if self._serving is None:
+            raise ModelUnavailableError(self._nothing_loads())
 
     def refresh(self):
         """Looks at the folder once; loads and swaps in a newer version if there is one.
@@ -97,21 +94,11 @@ class ModelVersions:
             OSError: If the folder exists and cannot be read.
         """
         for number, folder in sorted(_version_folders(self._base_path), reverse=True):
-            if self._serving is not None and self._serving.number == number:
-                return
-            fingerprint = _fingerprint(folder)
-            known = self._version_by_number.get(number)
-            if known is not None and known.error is not None and known.fingerprint == fingerprint:
-                continue
-            version = _Version(number, fingerprint)
-            with self._lock:
-                self._version_by_number[number] = version
-            if self._load(version, folder):
-                self._swap(version)
-                return
+            if (self._serving is not None and self._serving.number == number) or self._serve(number, folder):
+                break
 
     @contextlib.contextmanager
-    def use(self, model_spec):
+    def use(self, model_spec) -> collections.abc.Iterator[LoadedModel]:
         """The model to answer one call with; it stays loaded until the call has ended.
 
         Args:
@@ -154,12 +141,40 @@ class ModelVersions:
         if self._poller is not None:
             self._poller.join()
 
+    def _nothing_loads(self):
+        requirement = f"{self._base_path} must hold a model version that loads, such as 1/{SAVED_MODEL_FILE}"
+        failures = "; ".join(f"version {status.number}: {status.error}" for status in self.statuses())
+        received = failures or ("an empty folder" if self._base_path.is_dir() else "no such folder")
+        return f"{requirement}. Received: {received}. Run the pipeline first: it pushes a model there"
+
     def _poll(self):
         while not self._has_stopped.wait(self._poll_seconds):
             try:
                 self.refresh()
             except OSError as error:
                 _log.warning("%s cannot be read and is tried again: %s", self._base_path, error)
+
+    def _serve(self, number, folder):
+        """Loads a version and swaps it in, unless it failed before and is still the same.
+
+        Args:
+            number: version number.
+            folder: path of the version folder.
+
+        Returns:
+            Whether the version is served now.
+        """
+        fingerprint = _fingerprint(folder)
+        known = self._version_by_number.get(number)
+        if known is not None and known.error is not None and known.fingerprint == fingerprint:
+            return False
+        version = _Version(number, fingerprint)
+        with self._lock:
+            self._version_by_number[number] = version
+        if not self._load(version, folder):
+            return False
+        self._swap(version)
+        return True
 
     def _load(self, version, folder):
         _log.info("version %d of %s is loading", version.number, self.model_name)

@@ -60,7 +60,8 @@ class ExampleEncoder:
             user_id: id of the user.
             item_ids: ids of the candidates.
             context: value by name of columns that are the same for every candidate.
-            features: by column name, a value for every candidate, or a dict of values by item id.
+            features: by column name, a value for every candidate, or a dict of values by item id. An integer for a float
+                column of the tables becomes a float.
 
         Returns:
             List of bytes in the order of `item_ids`.
@@ -70,6 +71,7 @@ class ExampleEncoder:
         """
         _check_names(context)
         _check_names(features)
+        features = {name: self._in_column_type(name, value) for name, value in features.items()}
         by_item = {name: value for name, value in features.items() if isinstance(value, dict)}
         shared = {**self._tables.user(user_id), **context}
         shared |= {name: value for name, value in features.items() if name not in by_item}
@@ -89,6 +91,12 @@ class ExampleEncoder:
         for item_id, encoded_item in zip(joined, self._encoded_items(joined), strict=True):
             examples[item_id] = encoded_item + encoded_shared
         return [examples[item_id] for item_id in item_ids]
+
+    def _in_column_type(self, name, value):
+        if isinstance(value, dict):
+            return {item_id: self._in_column_type(name, one) for item_id, one in value.items()}
+        is_whole_number = isinstance(value, numbers.Integral)
+        return float(value) if is_whole_number and name in self._tables.float_columns else value
 
     def _encoded_items(self, item_ids):
         new = [item_id for item_id in item_ids if item_id not in self._encoded_by_item]

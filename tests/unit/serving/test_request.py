@@ -61,6 +61,15 @@ def test_numpy_numbers_and_booleans_have_their_lists():
     assert decoded(example) == {"a": ("float_list", 0.5), "b": ("int64_list", 3), "c": ("int64_list", 1)}
 
 
+def test_integers_for_float_columns_become_floats(tables):
+    features = {"age": 31, "duration_seconds": {"i1": 7}, "num_likes": 5}
+    (example,) = ExampleEncoder(tables).encode("nobody", ["i1"], {}, features)
+    columns = decoded(example)
+    assert columns["age"] == ("float_list", 31.0)
+    assert columns["duration_seconds"] == ("float_list", 7.0)
+    assert columns["num_likes"] == ("int64_list", 5)
+
+
 @pytest.mark.parametrize(("value", "message"), [([1], "a string or a number. Received: age="), (1 << 63, "fit 64 bits")])
 def test_value_that_no_column_has_is_refused(value, message):
     with pytest.raises(FeatureValueError, match=message):
