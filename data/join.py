@@ -7,7 +7,6 @@ hold their signals already and are grouped once, by user. In between, a batch is
 
 import json
 import posixpath
-import re
 from collections.abc import Iterable
 
 import apache_beam as beam
@@ -17,7 +16,6 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsList, PBegin, PDone, TaggedOutput
 
-import data.errors
 from data import batches, examples, ingest
 from data.attribution import attribute, drop_duplicates, fill_users
 from data.counts import NAMESPACE
@@ -39,24 +37,6 @@ DEAD_LETTERS = "dead_letters"
 DEAD_LETTER_FILE = "dead_letters.jsonl"
 EXAMPLE_FILE_PREFIX = "data_tfrecord"
 _BY_IMPRESSION, _BY_USER = "by_impression", "by_user"
-
-
-def original_error(error):
-    """The typed error that a worker raised, out of what the Beam runner made of it.
-
-    Args:
-        error: exception from running a pipeline.
-
-    Returns:
-        A `data.errors.DataError` with the original one-line message, or None if there was none.
-    """
-    cause = error
-    while cause is not None:
-        if isinstance(cause, data.errors.DataError):
-            return type(cause)(str(cause).partition(" [while running")[0])
-        cause = cause.__cause__ or cause.__context__
-    found = re.search(r"data\.errors\.(\w+): (.*?)(?: \[while running.*)?$", str(error), re.MULTILINE)
-    return getattr(data.errors, found[1])(found[2]) if found else None
 
 
 class IngestLogs(beam.PTransform):

@@ -45,7 +45,7 @@ _LOG_COLUMNS = [
     Column("user_id", pa.string(), is_required=True),
     Column("video_id", pa.string(), is_required=True),
     Column("time_ms", TIMESTAMP, is_required=True),
-    Column("date", pa.int64(), is_required=True, at_least=19700101, at_most=22611231),
+    Column("date", pa.int64(), is_required=True),
     Column("hourmin", pa.int64(), at_least=0, at_most=2359),
     Column("tab", pa.string()),
     Column("is_rand", pa.int64()),
@@ -124,8 +124,7 @@ def read_log(log, path, config):
             # The line number travels with its row through the parser, which may drop rows.
             lines = pa.array(raw.lines + (file_number << 40))
             raw = decoding.RawBlock(raw.columns.append_column(SEQUENCE, lines), raw.lines, raw.record, raw.rejected)
-            block = parse_block(raw, log, path, [*wanted, Column(SEQUENCE, pa.int64())], "ms")
-            yield block
+            yield parse_block(raw, log, path, [*wanted, Column(SEQUENCE, pa.int64())], "ms", _log_demands)
         else:
             block = parse_block(raw, log, path, wanted, "ms")
             names = ["item_id" if name == "video_id" else name for name in block.rows.column_names]
@@ -188,6 +187,11 @@ def engagements(rows):
     for kind, signal in _SIGNAL_BY_KIND.items():
         tables.append(_events(rows.filter(pc.fill_null(pc.equal(rows[signal], 1), False)), kind, {}))
     return pa.concat_tables(tables)
+
+
+def _log_demands(rows):
+    is_day = pc.match_substring_regex(rows["date"].cast(pa.string()), r"^\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
+    yield ~np.asarray(pc.fill_null(is_day, False)).astype(bool), "date must be a day as YYYYMMDD"
 
 
 def _impression_id(rows):
