@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import re
 
 import grpc
 import tensorflow as tf
@@ -17,7 +18,8 @@ WARMUP_FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 MAX_WARMUP_RECORDS = 1_000  # as in TF Serving
 MAX_CAUSE_CHARACTERS = 300
 
-_END_OF_STACK = "<stack traces unavailable>\n"
+# The heading, and then either a remark or indented lines; these hold paths of the server, which are no client's business.
+_CALL_STACK = re.compile(r"Detected at node .*\n(?:<stack traces unavailable>\n|(?:[ \t].*\n|\n)*)")
 # TensorFlow numbers its error codes as gRPC does.
 _STATUS_BY_CODE = {status.value[0]: status.name for status in grpc.StatusCode}
 
@@ -128,9 +130,7 @@ def first_cause(message):
     Returns:
         One printable line of at most `MAX_CAUSE_CHARACTERS`.
     """
-    text = message.split("\n\t [[", 1)[0]
-    if _END_OF_STACK in text:
-        text = text.split(_END_OF_STACK, 1)[1]
+    text = _CALL_STACK.sub("", message.split("\n\t [[", 1)[0])
     line = "".join(character if character.isprintable() else " " for character in text)
     line = " ".join(line.removeprefix("Graph execution error:").replace("Name: <unknown>, ", "").split())
     return line if len(line) <= MAX_CAUSE_CHARACTERS else f"{line[: MAX_CAUSE_CHARACTERS - 3]}..."
