@@ -3,13 +3,68 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from data.schema import EVAL_SPLIT
+from models.bootstrap import Difference, paired_difference
+from models.errors import MetricError
+from models.metrics import auc, gauc, log_loss, mean_absolute_error, xauc
 from pipeline.config import Config
 from pipeline.errors import VersionError
+from pipeline.scoring import score
 from pipeline.trainer_module import CONFIG_FILE
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskDifference:
+    """How a measure of one task differs between two versions.
+
+    Attributes:
+        label: of the task.
+        measure: name, as in `models.metrics`.
+        value_a: of version A on all rows.
+        value_b: of version B on all rows.
+        difference: B minus A with its 95% interval.
+    """
+
+    label: str
+    measure: str
+    value_a: float
+    value_b: float
+    difference: Difference
+
+    @property
+    def is_better(self):
+        """Whether B is better than A beyond the interval."""
+        return self.difference.low > 0 if self._higher_is_better else self.difference.high < 0
+
+    @property
+    def is_worse(self):
+        """Whether B is worse than A beyond the interval."""
+        return self.difference.high < 0 if self._higher_is_better else self.difference.low > 0
+
+    @property
+    def _higher_is_better(self):
+        return self.measure in ("auc", "gauc", "xauc")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two versions on the same rows.
+
+    Attributes:
+        differences: tuple of `TaskDifference`.
+        undefined: lines that say which measure the rows do not define, and why.
+        num_rows: evaluation rows.
+        num_users: users among them, the unit of the bootstrap.
+    """
+
+    differences: tuple
+    undefined: tuple
+    num_rows: int
+    num_users: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +126,56 @@ def newest_evaluation_rows(config):
     return Path(newest.uri, f"Split-{EVAL_SPLIT}")
 
 
+def compare(version_a, version_b, examples=None, num_replicates=1_000):
+    """Scores two pushed versions on the same evaluation rows.
+
+    Args:
+        version_a: folder of the version in service.
+        version_b: folder of its challenger.
+        examples: folder of evaluation rows; None for those of A's last run.
+        num_replicates: of the bootstrap by user.
+
+    Returns:
+        `Comparison` over the tasks that both versions have.
+
+    Raises:
+        VersionError: If a version or the rows are missing, or the versions share no task.
+    """
+    config_a, config_b = load_version_config(version_a), load_version_config(version_b)
+    labels_b = {task.label for task in config_b.model.tasks}
+    tasks = [task for task in config_a.model.tasks if task.label in labels_b]
+    if not tasks:
+        raise VersionError("the versions must share a task. Received: none in common")
+    folder = examples or newest_evaluation_rows(config_a)
+    rows_a = score(version_a, folder, [task.label for task in tasks])
+    rows_b = score(version_b, folder, [task.label for task in tasks])
+    differences, undefined = [], []
+    for task in tasks:
+        for measure, metric_fn in _MEASURES_BY_HEAD[task.head].items():
+            try:
+                differences.append(_difference(rows_a, rows_b, task.label, measure, metric_fn, num_replicates))
+            except MetricError as error:
+                undefined.append(f"{task.label} {measure}: {error}")
+    users = rows_a.keys["user_id"]
+    return Comparison(tuple(differences), tuple(undefined), len(users), len(np.unique(users)))
+
+
+_MEASURES_BY_HEAD = {
+    "binary": {"auc": auc, "gauc": gauc, "log_loss": log_loss},
+    "log1p": {"xauc": xauc, "mean_absolute_error": mean_absolute_error},
+}
+
+
+def _difference(rows_a, rows_b, label, measure, metric_fn, num_replicates):
+    is_known = rows_a.masks[label] > 0
+    truths, users = rows_a.labels[label][is_known], rows_a.keys["user_id"][is_known]
+    predictions = [rows.predictions[label][is_known] for rows in (rows_a, rows_b)]
+    groups = rows_a.user_days[is_known] if measure == "gauc" else None
+    difference = paired_difference(measure, truths, *predictions, users, groups, num_replicates)
+    values = [metric_fn(truths, scores, *(() if groups is None else (groups,))) for scores in predictions]
+    return TaskDifference(label, measure, *values, difference)
+
+
 def decide(differences):
     """Which version to keep, from intervals alone.
 
@@ -80,8 +185,8 @@ def decide(differences):
     Returns:
         `Verdict`: B only if it is better somewhere and nowhere worse, beyond its interval; else A.
     """
-    worse = [str(d.name) for d in differences if d.is_worse]
-    better = [str(d.name) for d in differences if d.is_better]
+    worse = [f"{d.label} {d.measure}" for d in differences if d.is_worse]
+    better = [f"{d.label} {d.measure}" for d in differences if d.is_better]
     if worse:
         return Verdict("A", f"B is worse on {', '.join(worse)}")
     if better:

@@ -1,8 +1,12 @@
 """`smalltowers compare`."""
 
+import tempfile
+
 from rich.table import Table
 
 from pipeline.terminal import framework_noise_to
+
+_SHORT_NAMES = {"mean_absolute_error": "MAE, s", "auc": "AUC", "gauc": "GAUC", "xauc": "XAUC"}
 
 
 def compare_versions(a, b, examples=None, replicates=1_000):
@@ -14,28 +18,36 @@ def compare_versions(a, b, examples=None, replicates=1_000):
         examples: folder of evaluation rows; None for those of A's last run.
         replicates: of the bootstrap by user.
     """
-    import tempfile
-
     log_file = f"{tempfile.gettempdir()}/smalltowers-compare.log"
     with framework_noise_to(log_file) as console:
         with console.status("Scoring both versions ..."):
             from pipeline.compare import compare, decide
 
-            differences, num_rows, num_users = compare(a, b, examples, replicates)
+            comparison = compare(a, b, examples, replicates)
         table = Table(
-            title=f"B against A on {num_rows:,} rows of {num_users:,} users; paired bootstrap by user, 95%",
+            title=f"B against A on {comparison.num_rows:,} rows of {comparison.num_users:,} users",
             title_justify="left",
             box=None,
             pad_edge=False,
         )
         for name in ("task", "measure"):
             table.add_column(name, no_wrap=True)
-        for name in ("A", "B", "B - A", "low", "high", ""):
-            table.add_column(name, justify="right")
-        for d in differences:
+        for name in ("A", "B", "B - A", "95% interval", ""):
+            table.add_column(name, justify="right", no_wrap=True)
+        for d in comparison.differences:
             verdict = "[green]better" if d.is_better else "[red]worse" if d.is_worse else ""
-            numbers = (f"{d.value_a:.4f}", f"{d.value_b:.4f}", f"{d.estimate:+.5f}", f"{d.low:+.5f}", f"{d.high:+.5f}")
-            table.add_row(d.label, d.measure, *numbers, verdict)
+            change = d.difference
+            numbers = (
+                f"{d.value_a:.4f}",
+                f"{d.value_b:.4f}",
+                f"{change.estimate:+.5f}",
+                f"{change.low:+.5f}",
+                f"{change.high:+.5f}",
+            )
+            table.add_row(d.label, d.measure.replace("_", " "), *numbers, verdict)
         console.print(table)
-        verdict = decide(differences)
+        console.print(f"Paired bootstrap by user, {replicates:,} replicates")
+        for line in comparison.undefined:
+            console.print(f"Not measured: {line}", soft_wrap=True, highlight=False)
+        verdict = decide(comparison.differences)
         console.print(f"Keep {verdict.keeps}: {verdict.reason}", soft_wrap=True, highlight=False)

@@ -26,7 +26,7 @@ def run_demo(config, user=None):
 
 def _print_distance(console, config, metrics):
     """How much of the way from guessing to the best possible ranking of clicks the model has come."""
-    best = read_truth(config)["best_auc"]["click"]
+    best = read_truth(config)["best_auc"]["from_day"][str(config.data.split.eval_from)]["click"]
     reached = metrics["click"]["auc"].value
     console.print(
         f"Click AUC {reached:.4f}; the best that any model could reach on this feed is {best:.4f}: "

@@ -6,22 +6,22 @@ from tfx.types.artifact import Artifact
 class FeatureTables(Artifact):
     """`users.parquet` and `items.parquet`: the columns that a service looks up by id."""
 
-    TYPE_NAME = "SmallTowersFeatureTables"
+    TYPE_NAME = "smalltowers.FeatureTables"
 
 
 class IngestionReport(Artifact):
     """`counts.json`, and dead letters as JSONL, of one ingestion."""
 
-    TYPE_NAME = "SmallTowersIngestionReport"
+    TYPE_NAME = "smalltowers.IngestionReport"
 
 
 class TaskMetrics(Artifact):
     """`metrics.json`: the measures of a model by task on the evaluation days."""
 
-    TYPE_NAME = "SmallTowersTaskMetrics"
+    TYPE_NAME = "smalltowers.TaskMetrics"
 
 
 class PublishedFeatures(Artifact):
     """`published.json`: where the feature tables of a pushed model went."""
 
-    TYPE_NAME = "SmallTowersPublishedFeatures"
+    TYPE_NAME = "smalltowers.PublishedFeatures"
