@@ -228,7 +228,7 @@ def test_an_unknown_suffix_is_named(tmp_path):
 def test_an_absent_declared_column_is_named_with_near_matches(tmp_path, suffix):
     both_logs(tmp_path, suffix)
     write_log(tmp_path / f"impressions_1{suffix}", [{**IMPRESSION, "hours": 1}])
-    with pytest.raises(LogFormatError, match="impressions.*and 1 more: there is no column 'hour'; did you mean hours?"):
+    with pytest.raises(LogFormatError, match=r"impressions.*and 1 more: there is no column 'hour'; did you mean hours?"):
         check_source(config_of(tmp_path, suffix, context_columns={"hour": "int"}))
     check_source(config_of(tmp_path, suffix, context_columns={"hours": "int"}))
 
@@ -242,26 +242,26 @@ def test_a_column_that_comes_late_in_a_jsonl_log_is_found(tmp_path):
 def test_an_absent_required_column_is_named(tmp_path):
     both_logs(tmp_path, ".csv")
     write_log(tmp_path / "engagements.csv", [{name: v for name, v in ENGAGEMENT.items() if name != "kind"}])
-    with pytest.raises(LogFormatError, match="engagements.csv: there is no column 'kind'"):
+    with pytest.raises(LogFormatError, match=r"engagements.csv: there is no column 'kind'"):
         check_source(config_of(tmp_path, ".csv"))
 
 
 def test_a_repeated_csv_column_is_named(tmp_path):
     both_logs(tmp_path, ".csv")
     write_text(tmp_path / "impressions.csv", "user_id,user_id\na,b\n")
-    with pytest.raises(LogFormatError, match="impressions.csv: line 1 repeats the column 'user_id'"):
+    with pytest.raises(LogFormatError, match=r"impressions.csv: line 1 repeats the column 'user_id'"):
         check_source(config_of(tmp_path, ".csv"))
 
 
 def test_declared_table_columns_need_a_table(tmp_path):
     both_logs(tmp_path)
-    with pytest.raises(LogFormatError, match="data.source.users must name a table that holds the declared column 'age'"):
+    with pytest.raises(LogFormatError, match=r"data.source.users must name a table that holds the declared column 'age'"):
         check_source(config_of(tmp_path, user_columns={"age": "int"}))
 
 
 def test_an_unknown_time_zone_is_named(tmp_path):
     both_logs(tmp_path)
-    with pytest.raises(LogFormatError, match="data.timezone must be an IANA name. Received: 'Mars/Olympus'"):
+    with pytest.raises(LogFormatError, match=r"data.timezone must be an IANA name. Received: 'Mars/Olympus'"):
         check_source(config_of(tmp_path, timezone="Mars/Olympus"))
 
 
@@ -275,7 +275,7 @@ def test_a_truncated_gz_is_named(tmp_path):
 
 def test_a_gz_that_is_none_is_named(tmp_path):
     (tmp_path / "impressions.jsonl.gz").write_text("plain text")
-    with pytest.raises(LogFormatError, match="impressions.jsonl.gz: cannot be read"):
+    with pytest.raises(LogFormatError, match=r"impressions.jsonl.gz: cannot be read"):
         read("impressions", tmp_path / "impressions.jsonl.gz", config_of(tmp_path, ".jsonl.gz"))
 
 
@@ -283,7 +283,7 @@ def test_half_a_parquet_file_is_named(tmp_path):
     both_logs(tmp_path, ".parquet")
     path = tmp_path / "impressions.parquet"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(LogFormatError, match="impressions.parquet: cannot be read"):
+    with pytest.raises(LogFormatError, match=r"impressions.parquet: cannot be read"):
         check_source(config_of(tmp_path, ".parquet"))
 
 

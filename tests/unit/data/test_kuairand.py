@@ -127,22 +127,22 @@ def test_a_bad_row_goes_to_the_dead_letters(tmp_path, change, reason):
 
 @pytest.mark.parametrize("name", ["is_click", "long_view", "play_time_ms", "comment_stay_time", "is_profile_enter"])
 def test_a_signal_is_no_context(tmp_path, name):
-    with pytest.raises(LogFormatError, match=f"data.context_columns.{name} must not be a signal"):
+    with pytest.raises(LogFormatError, match=rf"data.context_columns.{name} must not be a signal"):
         check_source(config_of(tmp_path, context_columns={name: "int"}))
 
 
 def test_an_unknown_context_column_is_named(tmp_path):
-    with pytest.raises(LogFormatError, match="data.context_columns.hours is not offered; did you mean hour"):
+    with pytest.raises(LogFormatError, match=r"data.context_columns.hours is not offered; did you mean hour"):
         check_source(config_of(tmp_path, context_columns={"hours": "int"}))
 
 
 def test_an_absent_table_column_is_named(tmp_path):
-    with pytest.raises(LogFormatError, match="user_features_pure.csv: there is no column 'active'; did you mean"):
+    with pytest.raises(LogFormatError, match=r"user_features_pure.csv: there is no column 'active'; did you mean"):
         check_source(config_of(tmp_path, user_columns={"active": "string"}))
 
 
 def test_an_absent_log_column_is_named(tmp_path):
-    with pytest.raises(LogFormatError, match="log_standard_.*: there is no column 'tab'"):
+    with pytest.raises(LogFormatError, match=r"log_standard_.*: there is no column 'tab'"):
         check_source(config_of(tmp_path, header=HEADER.replace("tab", "page")))
 
 

@@ -128,5 +128,5 @@ def test_area_under_curve_counts_ties_half(rows):
     if len(set(labels)) == 2:
         assert area_under_curve(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
     else:
-        with pytest.raises(ValueError, match="labels must hold both classes. Received: "):
+        with pytest.raises(ValueError, match=r"labels must hold both classes. Received: "):
             area_under_curve(labels, scores)
