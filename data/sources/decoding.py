@@ -6,7 +6,6 @@ Raw columns have whatever type the file gave them (always strings in CSV, and in
 
 import csv
 import dataclasses
-import io
 import json
 
 import numpy as np
@@ -158,7 +157,7 @@ def _decode_jsonl(numbered, type_by_name):
     try:
         data.decode("utf-8")
         table = pa.json.read_json(
-            io.BytesIO(data),
+            pa.BufferReader(data),
             read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
             parse_options=pa.json.ParseOptions(
                 explicit_schema=_json_schema(lines, type_by_name), unexpected_field_behavior="ignore"
@@ -206,7 +205,7 @@ def _decode_csv(numbered, header, type_by_name):
     names = [name for name in header if name in type_by_name]
     try:
         table = pa.csv.read_csv(
-            io.BytesIO(data),
+            pa.BufferReader(data),
             read_options=pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=header),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=names,

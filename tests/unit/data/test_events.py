@@ -304,7 +304,7 @@ def test_blocks_do_not_show(tmp_path, monkeypatch, suffix):
     write_log(path, records)
     whole = read("impressions", path, config_of(tmp_path, suffix))
     blocks = events.decoding.files.line_blocks
-    monkeypatch.setattr(events.decoding.files, "line_blocks", lambda path: blocks(path, 37))
+    monkeypatch.setattr(events.decoding.files, "line_blocks", lambda path: blocks(path, 500))
     parts = read("impressions", path, config_of(tmp_path, suffix))
     assert parts[0].equals(whole[0])
     assert parts[1] == whole[1]
