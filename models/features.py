@@ -48,7 +48,9 @@ def preprocess(inputs, config):
     outputs = {}
     for feature in config.features:
         column_B = _column(inputs, feature.name, missing_value(feature, _dtype(inputs, feature.name)))
-        outputs[feature.name] = _categorical(column_B, feature) if feature.kind == "categorical" else _numeric(column_B, feature)
+        outputs[feature.name] = (
+            _categorical(column_B, feature) if feature.kind == "categorical" else _numeric(column_B, feature)
+        )
     for task in config.tasks:
         for name in (task.label, mask_name(task.label)):
             _dtype(inputs, name)
@@ -79,7 +81,9 @@ def missing_value(feature, dtype):
     if dtype == tf.string:
         return str(feature.default)
     if not dtype.is_integer:
-        raise FeatureError(f"{key} must name a column of strings or integers, as its kind is categorical. Received: {dtype.name}")
+        raise FeatureError(
+            f"{key} must name a column of strings or integers, as its kind is categorical. Received: {dtype.name}"
+        )
     if feature.default == "":
         return MISSING_INTEGER
     if not isinstance(feature.default, int):

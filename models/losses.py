@@ -20,8 +20,9 @@ def masked_binary_cross_entropy(y_true, y_pred, sample_weight):
     Returns:
         Scalar float32; 0 if no label is known.
     """
-    losses_B = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32))
-    return _masked_mean(losses_B, sample_weight)
+    is_known_B, labels_B = _known(y_true, sample_weight)
+    losses_B = tf.nn.sigmoid_cross_entropy_with_logits(labels_B, tf.cast(y_pred, tf.float32))
+    return _mean(losses_B, is_known_B)
 
 
 def masked_log1p_squared_error(y_true, y_pred, sample_weight):
@@ -35,12 +36,17 @@ def masked_log1p_squared_error(y_true, y_pred, sample_weight):
     Returns:
         Scalar float32; 0 if no label is known.
     """
-    losses_B = tf.square(tf.math.log1p(tf.cast(y_true, tf.float32)) - tf.cast(y_pred, tf.float32))
-    return _masked_mean(losses_B, sample_weight)
+    is_known_B, labels_B = _known(y_true, sample_weight)
+    losses_B = tf.square(tf.math.log1p(labels_B) - tf.cast(y_pred, tf.float32))
+    return _mean(losses_B, is_known_B)
 
 
-def _masked_mean(losses_B, masks):
+def _known(labels, masks):
+    """Which labels are known, and the labels with 0 for the others: NaN times 0 is NaN, in gradients too."""
     is_known_B = tf.cast(masks, tf.float32) > 0
-    # tf.where, not a product: an unknown label may be NaN, and NaN times 0 is NaN.
-    losses_B = tf.where(is_known_B, losses_B, 0.0)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses_B), tf.reduce_sum(tf.cast(is_known_B, tf.float32)))
+    return is_known_B, tf.where(is_known_B, tf.cast(labels, tf.float32), 0.0)
+
+
+def _mean(losses_B, is_known_B):
+    known_B = tf.cast(is_known_B, tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(losses_B * known_B), tf.reduce_sum(known_B))

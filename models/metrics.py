@@ -293,8 +293,7 @@ def evaluate(labels, masks, predictions, groups, tasks):
     metrics = {}
     for task in tasks:
         is_known_N = np.asarray(masks[task.label]) > 0
-        truths_N, predictions_N = _vectors(labels[task.label], predictions[task.label], may_be_empty=True)
-        known = truths_N[is_known_N], predictions_N[is_known_N]
+        known = np.asarray(labels[task.label])[is_known_N], np.asarray(predictions[task.label])[is_known_N]
         if task.head == "binary":
             functions = {fn.__name__: fn for fn in (auc, log_loss, normalised_entropy, expected_calibration_error)}
             metrics[task.label] = {name: _measure(fn, *known) for name, fn in functions.items()}
@@ -314,14 +313,15 @@ def _measure(metric_fn, truths_N, *arguments):
         return Metric(None, len(truths_N), str(error))
 
 
-def _vectors(truths, predictions, may_be_empty=False):
-    """Both as float64 vectors of one length."""
+def _vectors(truths, predictions):
+    """Both as finite float64 vectors of one length, at least 1."""
     truths_N, predictions_N = np.asarray(truths, np.float64), np.asarray(predictions, np.float64)
     if truths_N.ndim != 1 or truths_N.shape != predictions_N.shape:
         raise ValueError(
-            "labels and predictions must be vectors of one length. "
-            f"Received: shapes {truths_N.shape} and {predictions_N.shape}"
+            f"labels and predictions must be vectors of one length. Received: shapes {truths_N.shape} and {predictions_N.shape}"
         )
-    if not may_be_empty and not len(truths_N):
+    if not len(truths_N):
         raise MetricError("no row has a known label")
+    if not (np.isfinite(truths_N).all() and np.isfinite(predictions_N).all()):
+        raise ValueError("labels and predictions must be finite. Received: a value that is not")
     return truths_N, predictions_N

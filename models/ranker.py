@@ -117,6 +117,30 @@ class MultiTaskRanker(tfrs.Model):
             total += task.weight * loss
         return total
 
+    @tf.autograph.experimental.do_not_convert
+    def train_step(self, inputs):
+        """One step; without AutoGraph, which would rewrite every Keras function under it for tens of seconds.
+
+        Args:
+            inputs: as of `compute_loss`.
+
+        Returns:
+            Dict from name to scalar: running mean losses, and this batch's `loss` and `total_loss`.
+        """
+        return super().train_step(inputs)
+
+    @tf.autograph.experimental.do_not_convert
+    def test_step(self, inputs):
+        """Losses of one evaluation batch; without AutoGraph, as `train_step`.
+
+        Args:
+            inputs: as of `compute_loss`.
+
+        Returns:
+            As of `train_step`.
+        """
+        return super().test_step(inputs)
+
     def _task_loss(self, label, outputs_B, inputs):
         return self._ranking_by_label[label](
             inputs[label], outputs_B, sample_weight=inputs[mask_name(label)], compute_metrics=False

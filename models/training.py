@@ -63,7 +63,7 @@ def make_dataset(file_patterns, feature_spec, train_config, shuffle):
     rows = files.interleave(
         lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP", buffer_size=1 << 20),
         cycle_length=FILES_AT_ONCE,
-        block_length=16,
+        block_length=256,
         num_parallel_calls=FILES_AT_ONCE,
         deterministic=True,
     )

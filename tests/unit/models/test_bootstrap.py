@@ -1,0 +1,102 @@
+import time
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from models import metrics
+from models.bootstrap import paired_difference
+from models.errors import MetricError
+
+METRICS = ("auc", "gauc", "log_loss", "mean_absolute_error", "xauc")
+
+
+def draws(rows=600, users=60, seed=0, decimals=2):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(2, size=rows).astype(float)
+    users = generator.integers(users, size=rows)
+    first = np.round(np.clip(generator.normal(0.45 + 0.05 * labels, 0.2), 0.01, 0.99), decimals)
+    second = np.round(np.clip(generator.normal(0.40 + 0.2 * labels, 0.2), 0.01, 0.99), decimals)
+    return labels, first, second, users
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_estimate_is_the_difference_of_the_measures(metric):
+    labels, first, second, users = draws()
+    metric_fn = getattr(metrics, metric)
+    arguments = (users,) if metric == "gauc" else ()
+    expected = metric_fn(labels, second, *arguments) - metric_fn(labels, first, *arguments)
+    difference = paired_difference(metric, labels, first, second, users, groups=users, num_replicates=200)
+    assert difference.estimate == pytest.approx(expected, abs=0.005 if metric == "xauc" else 1e-12)
+    assert difference.low < difference.estimate < difference.high
+    assert difference.num_replicates == 200
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_identical_predictions_differ_by_exactly_nothing(metric):
+    labels, first, _, users = draws()
+    difference = paired_difference(metric, labels, first, first.copy(), users, groups=users, num_replicates=60)
+    assert (difference.estimate, difference.low, difference.high) == (0.0, 0.0, 0.0)
+
+
+def test_replicates_resample_whole_users():
+    """The interval against a plain loop that copies each drawn user's rows."""
+    labels, first, second, users = draws()
+    generator = np.random.default_rng(5)
+    rows_by_user = [np.flatnonzero(users == user) for user in np.unique(users)]
+    differences = []
+    for _ in range(400):
+        drawn = generator.integers(len(rows_by_user), size=len(rows_by_user))
+        rows = np.concatenate([rows_by_user[user] for user in drawn])
+        differences.append(roc_auc_score(labels[rows], second[rows]) - roc_auc_score(labels[rows], first[rows]))
+    low, high = np.percentile(differences, [2.5, 97.5])
+    difference = paired_difference("auc", labels, first, second, users)
+    assert difference.low == pytest.approx(low, abs=0.015)
+    assert difference.high == pytest.approx(high, abs=0.015)
+
+
+def test_repeating_every_row_of_a_user_does_not_narrow_the_interval():
+    labels, first, second, users = draws()
+    once = paired_difference("auc", labels, first, second, users)
+    repeated = [np.repeat(column, 5) for column in (labels, first, second, users)]
+    again = paired_difference("auc", *repeated)
+    assert again.low == pytest.approx(once.low, abs=1e-9)
+    assert again.high == pytest.approx(once.high, abs=1e-9)
+
+
+def test_covers_the_truth_about_as_often_as_it_says():
+    covered = 0
+    for seed in range(60):
+        labels, first, second, users = draws(rows=300, users=100, seed=seed, decimals=9)
+        difference = paired_difference("mean_absolute_error", labels, first, second, users, num_replicates=300, seed=seed)
+        covered += difference.low <= TRUE_DIFFERENCE <= difference.high
+    assert covered >= 51
+
+
+LARGE = draws(rows=400_000, users=4, seed=99, decimals=9)
+TRUE_DIFFERENCE = np.abs(LARGE[0] - LARGE[2]).mean() - np.abs(LARGE[0] - LARGE[1]).mean()
+
+
+def test_thousand_replicates_of_many_rows_take_seconds():
+    labels, first, second, users = draws(rows=35_000, users=9_000)
+    started_at = time.monotonic()
+    paired_difference("auc", labels, first, second, users)
+    assert time.monotonic() - started_at < 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("recall", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2]), ValueError, "metric must be auc.*Received: recall"),
+        (("auc", [1, 0], [0.1, 0.2], [0.1], [1, 2]), ValueError, "vectors of one length"),
+        (("gauc", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2]), ValueError, "groups must be given for gauc"),
+        (("gauc", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2], ["a", "a"]), ValueError, "every group must hold rows of one user"),
+        (("gauc", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2], ["a", "b"]), MetricError, "of one class"),
+        (("auc", [1, 1], [0.1, 0.2], [0.1, 0.2], [1, 2]), MetricError, "of one class"),
+        (("auc", [], [], [], []), MetricError, "no row has a known label"),
+        (("xauc", [1, 1], [0.1, 0.2], [0.1, 0.2], [1, 2]), MetricError, "no pair of rows differs in truth"),
+    ],
+)
+def test_refuses_what_it_cannot_compare(arguments, error, message):
+    with pytest.raises(error, match=message):
+        paired_difference(*arguments)
