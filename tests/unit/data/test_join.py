@@ -6,6 +6,7 @@ import traceback
 import apache_beam as beam
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from data.config import SimulatorConfig
 from data.counts import Counts
@@ -229,11 +230,15 @@ def test_a_missing_file_fails_before_the_pipeline_runs(tmp_path):
         beam.Pipeline(runner="DirectRunner") | IngestLogs(events_config(tmp_path), {}, "", "")
 
 
-def test_rows_of_one_user_are_spread(simulated, tmp_path):
+def test_tensorflow_reads_the_files_and_rows_of_one_user_are_spread(simulated, tmp_path):
     folder, _ = simulated
     config = feed_config(folder, num_partitions=1, num_shards=1)
     ingest(config, tmp_path)
-    users = [row["user_id"] for row in rows_of(config, tmp_path, "train")]
+    rows = rows_of(config, tmp_path, "train")
+    # TensorFlow checks the checksums of TFRecords, our reader those of gz.
+    paths = [str(path) for path in (tmp_path / "examples" / "Split-train").iterdir()]
+    assert sum(1 for _ in tf.data.TFRecordDataset(paths, "GZIP")) == len(rows)
+    users = [row["user_id"] for row in rows]
     most = collections.Counter(users).most_common(1)[0][1] / len(users)
     num_alike = sum(first == second for first, second in itertools.pairwise(users))
     assert num_alike / len(users) < most
