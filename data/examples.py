@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
 
+from data.errors import LogFormatError
 from data.sources.files import unreadable
 
 _DECODE_ROWS = 8192
@@ -72,16 +73,16 @@ def _records(path):
         with opener(path, "rb") as file:
             content = file.read()
     except (EOFError, OSError) as error:
-        raise unreadable(path, error) from error
+        raise LogFormatError(unreadable(path, error)) from error
     records, at = [], 0
     while at < len(content):
         start = at + _LENGTH.size + _CRC_BYTES
         if start > len(content):
-            raise unreadable(path, ValueError(f"half a TFRecord at byte {at}"))
+            raise LogFormatError(unreadable(path, ValueError(f"half a TFRecord at byte {at}")))
         (length,) = _LENGTH.unpack_from(content, at)
         at = start + length + _CRC_BYTES
         if at > len(content):
-            raise unreadable(path, ValueError(f"half a TFRecord before byte {at}"))
+            raise LogFormatError(unreadable(path, ValueError(f"half a TFRecord before byte {at}")))
         records.append(content[start : start + length])
     return records
 

@@ -121,7 +121,7 @@ def _decode_parquet(path, type_by_name):
             first_row += table.num_rows
             yield RawBlock(table, lines, _ParquetRecord(table), [])
     except (pa.ArrowException, OSError) as error:
-        raise files.unreadable(path, error) from error
+        raise LogFormatError(files.unreadable(path, error)) from error
 
 
 @dataclasses.dataclass(frozen=True)

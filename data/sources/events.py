@@ -1,6 +1,7 @@
 """Event logs: one file set of impressions, one of engagements, optionally tables of users and items."""
 
 import difflib
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from data.schema import (
     EngagementKind,
 )
 from data.sources import decoding, files
-from data.sources.records import Column, column_of, parse_block
+from data.sources.records import Column, ParsedBlock, column_of, parse_block
 
 IMPRESSIONS = "impressions"
 ENGAGEMENTS = "engagements"
@@ -112,16 +113,14 @@ def require_columns(paths, names):
         LogFormatError: If a column is in none of them. Files without any record are not judged.
     """
     present = {name for path in paths for name in decoding.column_names(path)}
-    if not present:
-        return
-    for name in names:
+    for name in names if present else ():
         if name not in present and not any(decoding.has_column(path, name) for path in paths):
             near = difflib.get_close_matches(name, present, n=3) or sorted(present)
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             raise LogFormatError(f"{paths[0]}{more}: there is no column {name!r}; did you mean {', '.join(near)}?")
 
 
-def read_log(log, path, config):
+def read_log(log, path, config) -> Iterator[ParsedBlock]:
     """Parsed blocks of one file.
 
     Args:

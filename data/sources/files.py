@@ -4,6 +4,7 @@ import glob
 import gzip
 import os
 import zlib
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,20 +65,20 @@ def file_format(path):
 
 
 def unreadable(path, error):
-    """The error for a container that cannot be read to its end.
+    """The message for a container that cannot be read to its end.
 
     Args:
         path: the file.
         error: what the reading library raised.
 
     Returns:
-        `LogFormatError` whose one-line message names the file and what to do.
+        One line that names the file and what to do.
     """
     cause = " ".join(str(error).split())[:200]
-    return LogFormatError(f"{path}: cannot be read, it is damaged or cut short; write or copy it again ({cause})")
+    return f"{path}: cannot be read, it is damaged or cut short; write or copy it again ({cause})"
 
 
-def line_blocks(path, block_bytes=_BLOCK_BYTES):
+def line_blocks(path, block_bytes=_BLOCK_BYTES) -> Iterator[tuple[int, list[bytes]]]:
     """Blocks of whole lines of a text file, plain or gz.
 
     Args:
@@ -103,7 +104,7 @@ def line_blocks(path, block_bytes=_BLOCK_BYTES):
                 yield first_line, lines
                 first_line, rest = first_line + len(lines), tail
     except (EOFError, OSError, zlib.error) as error:
-        raise unreadable(path, error) from error
+        raise LogFormatError(unreadable(path, error)) from error
     if rest:
         yield first_line, [rest]
 
@@ -123,4 +124,4 @@ def parquet_file(path):
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
+        raise LogFormatError(unreadable(path, error)) from error

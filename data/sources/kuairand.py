@@ -6,6 +6,7 @@ Reference:
 
 import difflib
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -100,7 +101,7 @@ def check(config):
             require_columns(paths_by_log[log], [key, *declared])
 
 
-def read_log(log, path, config):
+def read_log(log, path, config) -> Iterator[ParsedBlock]:
     """Parsed blocks of one file: rows of the log as they are, rows of the tables in the contract.
 
     Args:
