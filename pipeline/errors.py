@@ -23,6 +23,12 @@ class ComponentError(PipelineError):
     """
 
     def __init__(self, component, cause):
+        """An error of one component.
+
+        Args:
+            component: its name in the run.
+            cause: one line.
+        """
         super().__init__(f"{component} failed: {cause}")
         self.component = component
 

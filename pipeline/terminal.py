@@ -18,7 +18,7 @@ def framework_noise_to(log_file):
         log_file: appended to; its folder is made.
 
     Yields:
-        `rich.console.Console`.
+        rich.console.Console: writes to the terminal.
     """
     path = Path(log_file)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
 """`smalltowers rank`."""
 
+import pyarrow as pa
 from rich.table import Table
 
+from data.schema import labelled_schema
 from pipeline.errors import ConfigError
 from pipeline.terminal import framework_noise_to
 
@@ -24,7 +26,7 @@ def rank_candidates(config, user, candidates=None, features=(), top=10):
             tables = FeatureTables.load(str(config.features_folder))
             item_ids = candidates.split(",") if candidates else None
             with Ranker(config.serving, tables) as ranker:
-                ranking = ranker.rank(user, item_ids, features=dict(_feature(config, text) for text in features))
+                ranking = ranker.rank(user, item_ids, features=dict(parse_feature(config, text) for text in features))
         print_ranking(console, user, ranking, top)
 
 
@@ -64,15 +66,29 @@ def print_ranking(console, user, ranking, top):
         console.print(f"{num_below:,} more candidates ranked below")
 
 
-def _feature(config, text):
+def parse_feature(config, text):
+    """A column of the request, as the log's schema types it.
+
+    Args:
+        config: `pipeline.config.Config`.
+        text: `name=value`.
+
+    Returns:
+        Name and value, a string, int or float.
+
+    Raises:
+        ConfigError: If the form is wrong, the model reads no such column, or the value is of another type.
+    """
     name, separator, value = text.partition("=")
     if not separator:
         raise ConfigError(f"--feature must be of the form name=value. Received: {text}")
-    if name not in {feature.name for feature in config.model.features}:
-        raise ConfigError(f"--feature {name}: the model reads no such column")
-    for parse_fn in (int, float):
-        try:
-            return name, parse_fn(value)
-        except ValueError:
-            continue
-    return name, value
+    names = [feature.name for feature in config.model.features]
+    if name not in names:
+        raise ConfigError(f"--feature must name a column that the model reads ({', '.join(names)}). Received: {name}")
+    data = config.data
+    column = labelled_schema(data.context_columns, data.user_columns, data.item_columns).field(name).type
+    parse_fn = str if pa.types.is_string(column) else int if pa.types.is_integer(column) else float
+    try:
+        return name, parse_fn(value)
+    except ValueError:
+        raise ConfigError(f"--feature {name} must be of type {column}. Received: {value}") from None
