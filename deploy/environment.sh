@@ -19,7 +19,7 @@ find_python_for_tools() {
 
 # Installs a PyPI package with a program in it below .venv-tools, without touching the system.
 fetch_tool() {
-    "$(find_python_for_tools)" -m pip install --quiet --disable-pip-version-check --target .venv-tools "$1" ||
+    "$(find_python_for_tools)" -m pip install -qq --root-user-action=ignore --disable-pip-version-check --target .venv-tools "$1" ||
         die "could not fetch $1 from PyPI. Install it by hand (pip install $1) or check the network, then run make again."
 }
 

@@ -1,17 +1,17 @@
 """What a person sees: this program's own lines on the terminal, everything that frameworks print in a log file."""
 
 import contextlib
-import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 
 @contextlib.contextmanager
-def framework_noise_to(log_file):
+def framework_noise_to(log_file) -> Iterator[Console]:
     """Sends all output of this process, C++ included, to a file, and gives back a console that still reaches the terminal.
 
     Args:
@@ -36,7 +36,6 @@ def framework_noise_to(log_file):
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        logging.shutdown()
         os.dup2(terminal, 1)
         os.dup2(errors, 2)
         for descriptor in (terminal, errors, log):

@@ -1,0 +1,57 @@
+import pytest
+
+from models.bootstrap import Difference
+from pipeline.compare import TaskDifference, decide, load_version_config, newest_evaluation_rows
+from pipeline.errors import VersionError
+
+
+def difference(measure, low, high):
+    return TaskDifference("click", measure, 0.7, 0.7, Difference((low + high) / 2, low, high, 100))
+
+
+@pytest.mark.parametrize(
+    ("measure", "low", "high", "is_better", "is_worse"),
+    [
+        ("auc", 0.01, 0.02, True, False),
+        ("auc", -0.02, -0.01, False, True),
+        ("auc", -0.01, 0.01, False, False),
+        ("gauc", 0.01, 0.02, True, False),
+        ("xauc", -0.02, -0.01, False, True),
+        ("log_loss", 0.01, 0.02, False, True),
+        ("mean_absolute_error", -0.02, -0.01, True, False),
+        ("auc", 0.0, 0.0, False, False),
+    ],
+)
+def test_direction_of_each_measure(measure, low, high, is_better, is_worse):
+    d = difference(measure, low, high)
+    assert (d.is_better, d.is_worse) == (is_better, is_worse)
+
+
+def test_better_on_something_and_worse_on_nothing_is_kept():
+    verdict = decide([difference("auc", 0.01, 0.02), difference("log_loss", -0.1, 0.1)])
+    assert (verdict.keeps, verdict.reason) == ("B", "B is better on click auc and worse on nothing")
+
+
+def test_one_fall_outweighs_every_gain():
+    verdict = decide([difference("auc", 0.01, 0.02), difference("log_loss", 0.1, 0.2)])
+    assert (verdict.keeps, verdict.reason) == ("A", "B is worse on click log_loss")
+
+
+def test_no_difference_keeps_the_version_in_service():
+    assert decide([difference("auc", -0.01, 0.02)]).keeps == "A"
+
+
+def test_folder_without_a_model(tmp_path):
+    with pytest.raises(VersionError, match="no model in"):
+        load_version_config(tmp_path)
+
+
+def test_model_without_a_configuration(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(VersionError, match=r"smalltowers\.json is missing"):
+        load_version_config(tmp_path)
+
+
+def test_job_without_a_run(config):
+    with pytest.raises(VersionError, match="no run is recorded"):
+        newest_evaluation_rows(config)

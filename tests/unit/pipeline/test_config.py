@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import pytest
+import tomlkit
+
+from pipeline.config import Config, load
+from pipeline.errors import ConfigError
+
+PROJECT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_tree(tree):
+        path = tmp_path / "job.toml"
+        path.write_text(tomlkit.dumps(tree))
+        return path
+
+    return write_tree
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "configs").glob("*.toml")), ids=lambda path: path.name)
+def test_shipped_configurations_load(path):
+    config = load(path)
+    if config.job.schema_file is not None:
+        assert (PROJECT / config.job.schema_file).exists()
+
+
+def test_defaults_and_paths(write, tree):
+    config = load(write(tree))
+    assert config.root == Path("runs/test").absolute()
+    assert config.models_folder == config.root / "models" / "ranker"
+    assert [task.label for task in config.model.tasks] == ["click", "watch_seconds", "satisfaction"]
+
+
+def test_resolved_configuration_survives_json(write, tree):
+    config = load(write(tree))
+    assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_configuration_is_frozen(config):
+    with pytest.raises(ValueError, match="frozen"):
+        config.job.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("override", "read", "value"),
+    [
+        ("train.learning_rate=3e-4", lambda c: c.train.learning_rate, 3e-4),
+        ("data.source.impressions=logs/*.csv.gz", lambda c: c.data.source.impressions, "logs/*.csv.gz"),
+        ('job.name="quoted"', lambda c: c.job.name, "quoted"),
+        ("model.tower_units=[8, 4]", lambda c: c.model.tower_units, (8, 4)),
+        ("evaluation.min_auc.click=0.7", lambda c: c.evaluation.min_auc, {"click": 0.7}),
+    ],
+)
+def test_overrides(write, tree, override, read, value):
+    assert read(load(write(tree), [override])) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.learning_rat=1", r"train\.learning_rat: unknown key"),
+        ("nonsense.key=1", r"nonsense: unknown key"),
+        ("train.batch_size=0", r"train\.batch_size: .*greater than or equal to 1\. Received: 0"),
+        ("train.batch_size=many", r"train\.batch_size: .*integer.*Received: 'many'"),
+        ("data.source.kind=kafka", r"data\.source.*'events', 'kuairand'"),
+        ("data.split.eval_from=soon", r"data\.split\.eval_from: .*Received: 'soon'"),
+        ('evaluation.slices=["planet"]', r"evaluation\.slices\.0 must be a column .* Received: planet"),
+        ("evaluation.min_auc.watch_seconds=0.7", r"evaluation\.min_auc\.watch_seconds must name a binary task"),
+        ("job.name=no spaces", r"job\.name: "),
+        ("learning_rate", r"--set must be of the form dotted\.key=value\. Received: learning_rate"),
+        ("job.name.first=1", r"--set job\.name\.first: name is a value, not a table"),
+    ],
+)
+def test_wrong_overrides_name_the_key(write, tree, override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(write(tree), [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ({"kind": "categorical", "name": "planet"}, r"model\.features\.0\.name must be a column .* Received: planet"),
+        ({"kind": "numeric", "name": "country"}, r"model\.features\.0: a numeric feature needs a numeric column"),
+        ({"kind": "categorical", "name": "click"}, r"model\.features: .*must not be a label.*Received: click"),
+        ({"kind": "sound", "name": "country"}, r"model\.features\.0: .*'categorical', 'numeric'"),
+    ],
+)
+def test_wrong_features_name_the_key(write, tree, feature, message):
+    tree["model"]["features"] = [feature]
+    with pytest.raises(ConfigError, match=message):
+        load(write(tree))
+
+
+def test_required_key(write, tree):
+    del tree["data"]["split"]
+    with pytest.raises(ConfigError, match=r"data\.split: required, but not given"):
+        load(write(tree))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"no configuration at .*absent\.toml"):
+        load(tmp_path / "absent.toml")
+
+
+def test_not_toml(tmp_path):
+    path = tmp_path / "job.toml"
+    path.write_text("job = {")
+    with pytest.raises(ConfigError, match=r"job\.toml is not valid TOML"):
+        load(path)
+
+
+def test_folder_instead_of_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read as a TOML file"):
+        load(tmp_path)

@@ -1,0 +1,52 @@
+"""The import contracts hold (make checks runs them); here, that a violation would be seen."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[3]
+PACKAGES = ("data", "models", "serving", "pipeline", "tests")
+
+
+@pytest.fixture
+def copied(tmp_path):
+    for package in PACKAGES:
+        shutil.copytree(PROJECT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def lint_imports(folder):
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("models/metrics.py", "import tfx", "Only the pipeline knows TFX"),
+        ("models/losses.py", "import data.join", "Models and serving see only the contract of data"),
+        ("models/ranker.py", "import serving.config", "Imports run one way"),
+        ("data/split.py", "import pipeline.config", "Imports run one way"),
+        ("data/attribution.py", "import apache_beam", "The pure modules of data"),
+        ("serving/ranker/blend.py", "import tensorflow", "Blending is arithmetic"),
+        ("models/heads.py", "import pandas", "Models are pure TensorFlow"),
+    ],
+)
+def test_planted_violation_is_caught(copied, module, line, contract):
+    path = copied / module
+    path.write_text(path.read_text() + f"\n\n{line}\n")
+    result = lint_imports(copied)
+    assert result.returncode != 0
+    assert any(contract in text and "BROKEN" in text for text in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize("package", PACKAGES[:-1])
+def test_init_files_hold_a_docstring_alone(package):
+    for path in (PROJECT / package).rglob("__init__.py"):
+        lines = path.read_text().strip().splitlines()
+        assert len(lines) == 1, path
+        assert lines[0].startswith('"""'), path
