@@ -34,6 +34,8 @@ def make_preprocessing_fn(config):
 def preprocess(inputs, config):
     """Transformed columns of a batch: every feature, and label and mask of every task.
 
+    A column that is absent, or whose type does not suit the feature or its default, is a `FeatureError`.
+
     Args:
         inputs: raw columns by name, (batch,) or (batch, 1) dense, or (batch, at most 1) sparse where rows may lack them.
         config: `ModelConfig`.
@@ -41,9 +43,6 @@ def preprocess(inputs, config):
     Returns:
         Dict of (batch,) tensors by the columns' own names: int64 ids for categories and buckets, float32 for other
         numbers, labels and masks.
-
-    Raises:
-        FeatureError: If a column is absent, or its type does not suit the feature or its default.
     """
     outputs = {}
     for feature in config.features:

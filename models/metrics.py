@@ -1,4 +1,7 @@
-"""Measures of predictions, in NumPy. A measure that the rows do not define raises `MetricError` with the reason.
+"""Measures of predictions, in NumPy.
+
+Every measure raises `MetricError` with the reason where the rows do not define it (no row, one class), and ValueError for
+vectors that differ in length or hold a value that is not finite.
 
 Shapes: N rows, P pairs.
 """
@@ -118,9 +121,6 @@ def log_loss(labels, predictions):
 
     Returns:
         Float of at least 0.
-
-    Raises:
-        MetricError: If there are no rows.
     """
     return float(log_losses(labels, predictions).mean())
 
@@ -134,9 +134,6 @@ def log_losses(labels, predictions):
 
     Returns:
         (rows,) float of at least 0.
-
-    Raises:
-        MetricError: If there are no rows.
     """
     labels_N, predictions_N = _vectors(labels, predictions)
     clipped_N = np.clip(predictions_N, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
@@ -154,7 +151,7 @@ def normalised_entropy(labels, predictions):
         Float of at least 0.
 
     Raises:
-        MetricError: If there are no rows, or the labels are of one class.
+        MetricError: If the labels are of one class.
 
     Reference:
         He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, eq. 3.
@@ -181,7 +178,6 @@ def expected_calibration_error(labels, predictions, num_bins=NUM_CALIBRATION_BIN
 
     Raises:
         ValueError: If `num_bins` is below 2.
-        MetricError: If there are no rows.
 
     Reference:
         Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015, section 4.1, with
@@ -208,9 +204,6 @@ def xauc(truths, predictions, num_pairs=NUM_PAIRS, seed=0):
 
     Returns:
         Float in [0, 1].
-
-    Raises:
-        MetricError: If no drawn pair differs in truth.
 
     Reference:
         Zhan et al., "Deconfounding Duration Bias in Watch-time Prediction for Video Recommendation", KDD 2022, eq. 10.
@@ -267,9 +260,6 @@ def mean_absolute_error(truths, predictions):
 
     Returns:
         Float of at least 0.
-
-    Raises:
-        MetricError: If there are no rows.
     """
     truths_N, predictions_N = _vectors(truths, predictions)
     return float(np.abs(truths_N - predictions_N).mean())

@@ -47,16 +47,13 @@ def make_dataset(file_patterns, feature_spec, train_config, shuffle):
     """Batches of transformed columns.
 
     Args:
-        file_patterns: globs of gzipped TFRecord files of transformed tf.Examples.
+        file_patterns: globs of gzipped TFRecord files of transformed tf.Examples; each must match a file.
         feature_spec: of those examples, as `TFTransformOutput.transformed_feature_spec` gives it.
         train_config: `TrainConfig`; gives batch size, shuffle buffer and seed.
         shuffle: whether rows and files are shuffled, anew in every pass.
 
     Returns:
         `tf.data.Dataset` of dicts of (batch,) columns; the last batch may be smaller.
-
-    Raises:
-        tf.errors.InvalidArgumentError: If a pattern matches no file.
     """
     files = tf.data.Dataset.list_files(file_patterns, shuffle=shuffle, seed=train_config.seed)
     # Parallel, yet in a fixed order: a seed names one run.
@@ -80,6 +77,8 @@ def make_dataset(file_patterns, feature_spec, train_config, shuffle):
 def fit(model_config, train_config, tft_output, train_files, eval_files=(), callbacks=()):
     """Ranker trained on transformed examples.
 
+    A training loss that is infinite or not a number stops the run with `DivergedError`.
+
     Args:
         model_config: `ModelConfig`.
         train_config: `TrainConfig`.
@@ -90,9 +89,6 @@ def fit(model_config, train_config, tft_output, train_files, eval_files=(), call
 
     Returns:
         `Fitted`.
-
-    Raises:
-        DivergedError: If a training loss is infinite or not a number.
     """
     keras.utils.set_random_seed(train_config.seed)
     spec = tft_output.transformed_feature_spec()

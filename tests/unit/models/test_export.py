@@ -32,8 +32,9 @@ assert not {"tf_keras", "tensorflow_transform"} & set(sys.modules)
 
 @pytest.fixture(scope="module")
 def ranker(transformed, model_config):
-    """Untrained, with outputs spread far enough that every feature shows in them."""
-    ranker = MultiTaskRanker(model_config, table_sizes(model_config, transformed.output), seed=0)
+    """Untrained, with outputs spread far enough that every feature shows in them, and with dropout to be left behind."""
+    config = model_config.model_copy(update={"dropout": 0.5})
+    ranker = MultiTaskRanker(config, table_sizes(config, transformed.output), seed=0)
     ranker.compute_loss(transformed.batch, training=True)
     for variable in ranker.trainable_variables:
         if "embedding" in variable.name:
