@@ -32,6 +32,7 @@ def _print_distance(console, config, metrics):
         f"Click AUC {reached:.4f}; the best that any model could reach on this feed is {best:.4f}: "
         f"{(reached - 0.5) / (best - 0.5):.0%} of the way from 0.5",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -89,10 +89,14 @@ def metrics_table(metrics_by_label):
     for label, metrics in metrics_by_label.items():
         rows = max(metric.num_rows for metric in metrics.values())
         table.add_row(label, f"{rows:,}", *(_cell(metrics.get(name)) for name in names))
-        reasons += [f"{label} {_SHORT_NAMES[name]}: {metric.reason}" for name, metric in metrics.items() if metric.reason]
+        reasons += [f"{label} {_SHORT_NAMES[name]}: {metrics[name].reason}" for name in names if _lacks_value(metrics, name)]
     if reasons:
         table.caption = "; ".join(reasons)
     return table
+
+
+def _lacks_value(metrics, name):
+    return name in metrics and metrics[name].value is None
 
 
 def _cell(metric):

@@ -1,6 +1,7 @@
 """`smalltowers serve`."""
 
 import datetime
+import signal
 
 from pipeline.terminal import framework_noise_to
 
@@ -24,6 +25,7 @@ def serve_models(config):
             soft_wrap=True,
             highlight=False,
         )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             server.wait()
         except KeyboardInterrupt:

@@ -44,6 +44,11 @@ class FeatureTables:
         return cls(*(_read(pathlib.Path(folder) / name) for name in (USERS_TABLE, ITEMS_TABLE)))
 
     @property
+    def user_ids(self):
+        """Ids of all users, in the order of their table."""
+        return self._users.keys
+
+    @property
     def item_ids(self):
         """Ids of all items, in the order of their table."""
         return self._items.keys
