@@ -42,11 +42,18 @@ glibc_is_new() {
     [ "$(printf '%s\n2.39\n' "${version:-0}" | sort -V | head -n 1)" = 2.39 ]
 }
 
+# A Python without its headers cannot build pyfarmhash, so it is passed over.
+is_fit() {
+    "$1" -c "import os, sys, sysconfig
+header = os.path.join(sysconfig.get_paths()['include'], 'Python.h')
+sys.exit('%d.%d' % sys.version_info[:2] != '$2' or not os.path.exists(header))" 2>/dev/null
+}
+
 find_python() {
     local version candidate
     for version in "$@"; do
         for candidate in "$HOME"/.pyenv/versions/"$version"*/bin/python"$version" "$(command -v "python$version" || true)"; do
-            if [ -x "$candidate" ] && "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" 2>/dev/null; then
+            if [ -x "$candidate" ] && is_fit "$candidate" "$version"; then
                 echo "$candidate"
                 return
             fi
@@ -56,7 +63,7 @@ find_python() {
     if "$UV" python install --quiet "$1" 2>/dev/null && "$UV" python find --managed-python "$1" 2>/dev/null; then
         return
     fi
-    die "no Python $* here and none could be downloaded. Put python$1 on the PATH (pyenv install $1), then run make again."
+    die "no Python $* with its headers here, and none could be downloaded. Put python$1 on the PATH (pyenv install $1), then run make again."
 }
 
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || die "TFX is published for Linux on x86_64 only. Received: $(uname -s) on $(uname -m)"
