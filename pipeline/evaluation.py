@@ -7,6 +7,9 @@ from data.schema import mask_name
 # Slices are looked at; only all rows together decide, because a small slice's AUC is mostly noise.
 _OVERALL = tfma.SlicingSpec()
 
+# TFMA blesses nothing that has no threshold of its own; AUC and absolute error are never below this one.
+_NO_FLOOR = 0.0
+
 # TFMA goes row by row and measure by measure, so it computes what gates and slices need; the rest is the TaskEvaluator's.
 _MEASURE_BY_HEAD = {"binary": "AUC", "log1p": "MeanAbsoluteError"}
 
@@ -40,7 +43,8 @@ def eval_config(config):
 
 def _metrics_spec(task, evaluation):
     if task.head == "binary":
-        gate = _gate(evaluation.max_auc_drop, higher_is_better=True, floor=evaluation.min_auc.get(task.label))
+        floor = evaluation.min_auc.get(task.label, _NO_FLOOR)
+        gate = _gate(evaluation.max_auc_drop, higher_is_better=True, floor=floor)
     else:
         gate = _gate(evaluation.max_mae_rise_seconds, higher_is_better=False)
     overall = tfma.PerSliceMetricThreshold(slicing_specs=[_OVERALL], threshold=gate)
@@ -51,10 +55,10 @@ def _metrics_spec(task, evaluation):
     )
 
 
-def _gate(max_loss, higher_is_better, floor=None):
+def _gate(max_loss, higher_is_better, floor=_NO_FLOOR):
     direction = tfma.MetricDirection.HIGHER_IS_BETTER if higher_is_better else tfma.MetricDirection.LOWER_IS_BETTER
     allowed = -max_loss if higher_is_better else max_loss
     return tfma.MetricThreshold(
-        value_threshold=None if floor is None else tfma.GenericValueThreshold(lower_bound={"value": floor}),
+        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": floor}),
         change_threshold=tfma.GenericChangeThreshold(direction=direction, absolute={"value": allowed}),
     )

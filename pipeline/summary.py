@@ -15,17 +15,19 @@ from pipeline.components.task_evaluator import read_metrics
 from pipeline.trainer_module import HISTORY_FILE
 
 
-def describe(run):
+def describe(run, ingestion):
     """Says what a component produced.
 
     Args:
         run: `pipeline.local.ComponentRun`.
+        ingestion: `ComponentRun` of the LogExampleGen before it; None where there was none.
 
     Returns:
         One line, with row counts where the component saw rows.
     """
-    describe_fn = _DESCRIBE_BY_COMPONENT.get(run.name)
-    return describe_fn(run.outputs) if describe_fn else ""
+    rows = _ROWS_BY_COMPONENT[run.name](_counts(ingestion.outputs)) if run.name in _ROWS_BY_COMPONENT else None
+    said = _DESCRIBE_BY_COMPONENT[run.name](run.outputs) if run.name in _DESCRIBE_BY_COMPONENT else ""
+    return said if rows is None else "; ".join(filter(None, (f"{rows:,} rows", said)))
 
 
 def task_metrics(outputs):
@@ -49,13 +51,13 @@ def gate_failures(outputs):
     Returns:
         One line for each threshold that was missed; empty if the model is blessed.
     """
-    result = tfma.load_validation_result(_uri(outputs, "evaluation"))
-    if result.validation_ok:
+    if outputs["blessing"][0].get_int_custom_property("blessed"):
         return []
+    result = tfma.load_validation_result(_uri(outputs, "evaluation"))
     lines = []
     for by_slice in result.metric_validations_per_slice:
         lines += [_describe_failure(failure) for failure in by_slice.failures]
-    return lines or list(map(str, result.missing_slices))
+    return lines or ["TFMA gives no reason; the log file may"]
 
 
 def is_pushed(outputs):
@@ -95,8 +97,12 @@ def _describe_failure(failure):
     return f"{what} is {value:.4f}, the floor is {threshold.value_threshold.lower_bound.value:.4f}"
 
 
+def _counts(outputs):
+    return Counts(**json.loads(Path(_uri(outputs, "report"), COUNTS_FILE).read_text(encoding="utf-8")))
+
+
 def _ingested(outputs):
-    counts = Counts(**json.loads(Path(_uri(outputs, "report"), COUNTS_FILE).read_text(encoding="utf-8")))
+    counts = _counts(outputs)
     num_dead = counts.impressions_dead_lettered + counts.engagements_dead_lettered
     return (
         f"{counts.impressions_read:,} impressions and {counts.engagements_read:,} engagements read: "
@@ -134,6 +140,10 @@ def _trained(outputs):
     return f"{len(epochs)} epochs; loss: {losses}"
 
 
+def _resolved(outputs):
+    return "a blessed model" if outputs.get("model") else "none yet"
+
+
 def _blessed(outputs):
     return "not blessed" if gate_failures(outputs) else "blessed"
 
@@ -148,7 +158,15 @@ _DESCRIBE_BY_COMPONENT = {
     "SchemaGen": _schema,
     "ImportSchemaGen": _schema,
     "ExampleValidator": _anomalies,
+    "ModelInService": _resolved,
     "Trainer": _trained,
     "Evaluator": _blessed,
     "Pusher": _pushed,
+}
+
+_ROWS_BY_COMPONENT = {
+    "Transform": lambda counts: counts.impressions_train + counts.impressions_eval,
+    "Trainer": lambda counts: counts.impressions_train,
+    "Evaluator": lambda counts: counts.impressions_eval,
+    "TaskEvaluator": lambda counts: counts.impressions_eval,
 }

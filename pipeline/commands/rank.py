@@ -64,6 +64,10 @@ def print_ranking(console, user, ranking, top):
     num_below = len(ranking.items) - top
     if num_below > 0:
         console.print(f"{num_below:,} more candidates ranked below")
+    if ranking.num_left_out:
+        console.print(
+            f"{ranking.num_left_out:,} items of the table were not asked for; name some with --candidates", soft_wrap=True
+        )
 
 
 def parse_feature(config, text):

@@ -36,13 +36,15 @@ def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
 
         def finish(run):
             runs[run.name] = run
-            table.end(run.name, run.is_cached, summary.describe(run))
+            table.end(run.name, run.is_cached, summary.describe(run, runs.get("LogExampleGen")))
 
         with RunTable(console) as table:
             local.run_locally(config, table.plan, table.start, finish, beam_args, enable_cache)
         console.print()
         metrics = summary.task_metrics(runs["TaskEvaluator"].outputs)
         console.print(metrics_table(metrics))
+        for line in undefined_measures(metrics):
+            console.print(f"Not measured: {line}", soft_wrap=True, highlight=False)
         if on_metrics is not None:
             on_metrics(console, metrics)
         return _verdict(console, config, summary, runs)
@@ -76,7 +78,7 @@ def metrics_table(metrics_by_label):
         metrics_by_label: dict from label to dict from measure to `models.metrics.Metric`.
 
     Returns:
-        `rich.table.Table`; a measure that the rows do not define is a dash, with the reason below the table.
+        `rich.table.Table`; a measure that the rows do not define is a dash.
     """
     table = Table(title="Evaluation days, by task", title_justify="left", box=None, pad_edge=False)
     table.add_column("task", no_wrap=True)
@@ -85,18 +87,27 @@ def metrics_table(metrics_by_label):
     names = [name for name in _SHORT_NAMES if name in shown]
     for name in names:
         table.add_column(_SHORT_NAMES[name], justify="right")
-    reasons = []
     for label, metrics in metrics_by_label.items():
         rows = max(metric.num_rows for metric in metrics.values())
         table.add_row(label, f"{rows:,}", *(_cell(metrics.get(name)) for name in names))
-        reasons += [f"{label} {_SHORT_NAMES[name]}: {metrics[name].reason}" for name in names if _lacks_value(metrics, name)]
-    if reasons:
-        table.caption = "; ".join(reasons)
     return table
 
 
-def _lacks_value(metrics, name):
-    return name in metrics and metrics[name].value is None
+def undefined_measures(metrics_by_label):
+    """Measures that the rows do not define.
+
+    Args:
+        metrics_by_label: dict from label to dict from measure to `models.metrics.Metric`.
+
+    Returns:
+        One line each, with the reason.
+    """
+    return [
+        f"{label} {_SHORT_NAMES[name]}: {metrics[name].reason}"
+        for label, metrics in metrics_by_label.items()
+        for name in _SHORT_NAMES
+        if name in metrics and metrics[name].value is None
+    ]
 
 
 def _cell(metric):

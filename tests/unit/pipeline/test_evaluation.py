@@ -32,7 +32,7 @@ def test_gates_hold_on_all_rows_together(translated):
     [gate] = watch.per_slice_thresholds
     assert gate.threshold.change_threshold.absolute.value == 2.0
     [gate] = satisfaction.per_slice_thresholds
-    assert not gate.threshold.HasField("value_threshold")
+    assert gate.threshold.value_threshold.lower_bound.value == 0.0
 
 
 def test_slices(translated):
