@@ -37,14 +37,15 @@ def compare_versions(a, b, examples=None, replicates=1_000):
         for d in comparison.differences:
             verdict = "[green]better" if d.is_better else "[red]worse" if d.is_worse else ""
             change = d.difference
-            numbers = (
+            table.add_row(
+                d.label,
+                _SHORT_NAMES.get(d.measure, d.measure.replace("_", " ")),
                 f"{d.value_a:.4f}",
                 f"{d.value_b:.4f}",
-                f"{change.estimate:+.5f}",
-                f"{change.low:+.5f}",
-                f"{change.high:+.5f}",
+                f"{change.estimate:+.4f}",
+                f"{change.low:+.4f} {change.high:+.4f}",
+                verdict,
             )
-            table.add_row(d.label, d.measure.replace("_", " "), *numbers, verdict)
         console.print(table)
         console.print(f"Paired bootstrap by user, {replicates:,} replicates")
         for line in comparison.undefined:

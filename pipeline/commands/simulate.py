@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from data.simulator import simulate, write_feed
 from rich.console import Console
 
 from data.config import EventsSourceConfig
+from data.simulator import simulate, write_feed
 from pipeline.errors import ConfigError
 
 TRUTH_FILE = "truth.json"
