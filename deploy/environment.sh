@@ -78,4 +78,6 @@ if ! command -v c++ >/dev/null 2>&1 && ! command -v g++ >/dev/null 2>&1; then
 fi
 
 say "Installing the locked packages for $("$PYTHON" --version) ..."
-"$UV" sync --quiet --frozen --all-extras --python "$PYTHON" || die "uv could not install the locked packages; its message stands above."
+install() { "$UV" sync --quiet --frozen --python "$PYTHON" "$@" || die "uv could not install the locked packages; its message stands above."; }
+install --all-extras
+UV_PROJECT_ENVIRONMENT=.venv-tools/docstrings install --only-group docstrings

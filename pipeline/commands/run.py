@@ -29,7 +29,8 @@ def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     log_file = config.root / "logs" / f"run-{now}.log"
     with framework_noise_to(log_file) as console:
-        console.print(f"Frameworks write to {log_file}", soft_wrap=True, highlight=False)
+        console.print(f"Resolved configuration and framework messages: {log_file}", soft_wrap=True, highlight=False)
+        print(config.model_dump_json(indent=2))
         with console.status("Starting TFX ..."):
             from pipeline import local, summary
         runs = {}
