@@ -101,7 +101,7 @@ class Counts:
         if not num_usable:
             raise EmptyLogError(
                 f"data.source: the impression log holds no usable row. Received: {self.impressions_read} records, "
-                f"{self.impressions_dead_lettered} of them unreadable (see the dead letters)"
+                f"{self.impressions_dead_lettered} of them unreadable"
             )
         train_from = split.train_from or "the first day"
         eval_until = split.eval_until or "the last day"

@@ -50,7 +50,9 @@ def serve(config, overrides):
 @_CONFIG
 @_SET
 @click.option("--user", required=True, help="Id of the user to rank for.")
-@click.option("--candidates", metavar="ID,ID,...", help="Items to rank; all known items where absent.")
+@click.option(
+    "--candidates", metavar="ID,ID,...", help="Items to rank; where absent, the first serving.max_candidates known ones."
+)
 @click.option("--feature", "features", multiple=True, metavar="NAME=VALUE", help="Set a column of the request.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many items to print.")
 def rank(config, overrides, user, candidates, features, top):
@@ -124,4 +126,6 @@ def _user_message(error):
 
     if isinstance(error, DataError | ModelError | PipelineError | ServingError):
         return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}"
     return None

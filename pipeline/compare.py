@@ -1,6 +1,7 @@
 """Offline comparison of two pushed versions on the same evaluation rows."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from data.schema import EVAL_SPLIT
-from models.bootstrap import Difference, paired_difference
+from models.bootstrap import NUM_PAIRS, Difference, paired_difference
 from models.errors import MetricError
 from models.metrics import auc, gauc, log_loss, mean_absolute_error, xauc
 from pipeline.config import Config
@@ -136,19 +137,18 @@ def compare(version_a, version_b, examples=None, num_replicates=1_000):
         num_replicates: of the bootstrap by user.
 
     Returns:
-        `Comparison` over the tasks that both versions have.
+        `Comparison` by task.
 
     Raises:
-        VersionError: If a version or the rows are missing, or the versions share no task.
+        VersionError: If a version or the rows are missing, or a version was trained on the days of the rows.
     """
     config_a, config_b = load_version_config(version_a), load_version_config(version_b)
-    labels_b = {task.label for task in config_b.model.tasks}
-    tasks = [task for task in config_a.model.tasks if task.label in labels_b]
-    if not tasks:
-        raise VersionError("the versions must share a task. Received: none in common")
+    tasks = config_a.model.tasks
     folder = examples or newest_evaluation_rows(config_a)
     rows_a = score(version_a, folder, [task.label for task in tasks])
     rows_b = score(version_b, folder, [task.label for task in tasks])
+    for version, config in ((version_a, config_a), (version_b, config_b)):
+        _require_unseen(version, config, rows_a)
     differences, undefined = [], []
     for task in tasks:
         for measure, metric_fn in _MEASURES_BY_HEAD[task.head].items():
@@ -160,9 +160,19 @@ def compare(version_a, version_b, examples=None, num_replicates=1_000):
     return Comparison(tuple(differences), tuple(undefined), len(users), len(np.unique(users)))
 
 
+def _require_unseen(version, config, rows):
+    first_day, eval_from = min(rows.keys["day"]).decode(), str(config.data.split.eval_from)
+    if first_day < eval_from:
+        raise VersionError(
+            f"{version} was trained on days before {eval_from}, but the evaluation rows begin on {first_day}; "
+            "name rows that neither version has seen with --examples"
+        )
+
+
 _MEASURES_BY_HEAD = {
     "binary": {"auc": auc, "gauc": gauc, "log_loss": log_loss},
-    "log1p": {"xauc": xauc, "mean_absolute_error": mean_absolute_error},
+    # On the pairs of the bootstrap, so that the values differ by just the difference.
+    "log1p": {"xauc": functools.partial(xauc, num_pairs=NUM_PAIRS), "mean_absolute_error": mean_absolute_error},
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pydantic
 
 from data.config import DataConfig, FrozenConfig
-from data.schema import ColumnType, labelled_schema
+from data.schema import LABELS, ColumnType, labelled_schema
 from models.config import ModelConfig, TrainConfig
 from pipeline.errors import ConfigError
 from serving.config import ServingConfig
@@ -22,7 +22,7 @@ class JobConfig(FrozenConfig):
 
     Attributes:
         name: of the pipeline, in letters, digits, "-" and "_".
-        root: folder for artifacts, metadata, logs and pushed versions; None for `runs/<name>`.
+        root: folder for artifacts, metadata, logs and pushed versions; None for `runs/<name>`, here.
         schema_file: TFDV schema (text format) that examples are validated against; None infers one from the training split.
         image: container image for Kubeflow.
     """
@@ -101,6 +101,11 @@ class Config(FrozenConfig):
                 )
         for index, name in enumerate(self.evaluation.slices):
             _require_column(f"evaluation.slices.{index}", name, known)
+        for name in self.serving.context:
+            _require_column(f"serving.context.{name}", name, known)
+        labels = {task.label for task in self.model.tasks}
+        if labels != set(LABELS):
+            raise ValueError(f"model.tasks must be {', '.join(LABELS)}, which the service blends. Received: {sorted(labels)}")
         binary = {task.label for task in self.model.tasks if task.head == "binary"}
         for label in self.evaluation.min_auc:
             if label not in binary:
@@ -140,9 +145,16 @@ def load(path, overrides=()):
     for override in overrides:
         _apply(tree, override)
     try:
-        return Config.model_validate(tree)
+        return _with_absolute_root(Config.model_validate(tree))
     except pydantic.ValidationError as error:
         raise ConfigError(f"{path}: {_describe(error)}") from None
+
+
+def _with_absolute_root(config):
+    """A folder is meant relative to where the command runs; recorded beside a model it must not change with that."""
+    if config.job.root is None or "://" in config.job.root:
+        return config
+    return config.model_copy(update={"job": config.job.model_copy(update={"root": str(Path(config.job.root).absolute())})})
 
 
 def _apply(tree, override):

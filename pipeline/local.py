@@ -17,7 +17,7 @@ from tfx.orchestration.portable.mlmd import execution_lib
 
 from data.ingest import input_files
 from pipeline.causes import one_line_cause
-from pipeline.errors import ComponentError
+from pipeline.errors import ComponentError, ConfigError
 from pipeline.fingerprint import inputs_digest
 from pipeline.graph import create_components, create_pipeline
 
@@ -117,6 +117,7 @@ def run_locally(config, on_plan, on_start, on_end, beam_args=(), enable_cache=Tr
 
     Raises:
         ComponentError: If a component fails; names it and its cause.
+        ConfigError: If `job.schema_file` does not exist.
     """
     config.root.mkdir(parents=True, exist_ok=True)
     components = create_components(
@@ -143,6 +144,8 @@ def _keep_schema(config):
     if config.job.schema_file is None:
         return None
     source = Path(config.job.schema_file)
+    if not source.is_file():
+        raise ConfigError(f"job.schema_file must be a TFDV schema in text format. Received: {source}, which does not exist")
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     target = config.root / "schemas" / f"{digest}.pbtxt"
     target.parent.mkdir(parents=True, exist_ok=True)

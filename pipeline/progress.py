@@ -5,6 +5,7 @@ import time
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
 _STYLE_BY_STATE = {"waiting": "dim", "done": "green", "cached": "cyan", "failed": "red"}
 
@@ -80,5 +81,5 @@ class RunTable:
                 table.add_row(name, Spinner("dots", "running"), f"{elapsed:.0f} s", detail)
             else:
                 took = "" if seconds is None else f"{seconds:.1f} s"
-                table.add_row(name, f"[{_STYLE_BY_STATE[state]}]{state}", took, detail)
+                table.add_row(name, Text(state, _STYLE_BY_STATE[state]), took, detail)
         return table

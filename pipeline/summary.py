@@ -42,22 +42,35 @@ def task_metrics(outputs):
     return read_metrics(_uri(outputs, "metrics"))
 
 
-def gate_failures(outputs):
+def gate_failures(outputs, metrics_by_label):
     """Why the Evaluator did not bless a model.
+
+    Args:
+        outputs: artifacts of the Evaluator by key.
+        metrics_by_label: of the same model, as `task_metrics` gives them.
+
+    Returns:
+        One line for each threshold that was missed; empty if the model is blessed.
+    """
+    if is_blessed(outputs):
+        return []
+    result = tfma.load_validation_result(_uri(outputs, "evaluation"))
+    lines = []
+    for by_slice in result.metric_validations_per_slice:
+        lines += [_describe_failure(failure, metrics_by_label) for failure in by_slice.failures]
+    return lines or ["TFMA gives no reason; the log file may"]
+
+
+def is_blessed(outputs):
+    """Whether the Evaluator blessed the model.
 
     Args:
         outputs: artifacts of the Evaluator by key.
 
     Returns:
-        One line for each threshold that was missed; empty if the model is blessed.
+        bool.
     """
-    if outputs["blessing"][0].get_int_custom_property("blessed"):
-        return []
-    result = tfma.load_validation_result(_uri(outputs, "evaluation"))
-    lines = []
-    for by_slice in result.metric_validations_per_slice:
-        lines += [_describe_failure(failure) for failure in by_slice.failures]
-    return lines or ["TFMA gives no reason; the log file may"]
+    return outputs["blessing"][0].get_int_custom_property("blessed") == 1
 
 
 def is_pushed(outputs):
@@ -88,10 +101,14 @@ def _uri(outputs, key):
     return artifact_utils.get_single_uri(outputs[key])
 
 
-def _describe_failure(failure):
+def _describe_failure(failure, metrics_by_label):
     key, threshold = failure.metric_key, failure.metric_threshold
     value = failure.metric_value.double_value.value
     what = f"{key.output_name} {key.name}"
+    # TFMA gives 0 for an AUC that its rows do not define.
+    ours = metrics_by_label[key.output_name].get(key.name)
+    if ours is not None and ours.value is None:
+        return f"{what} is not defined: {ours.reason}"
     if key.is_diff:
         return f"{what} changed by {value:+.4f} against the model in service, beyond what is allowed"
     return f"{what} is {value:.4f}, the floor is {threshold.value_threshold.lower_bound.value:.4f}"
@@ -103,12 +120,14 @@ def _counts(outputs):
 
 def _ingested(outputs):
     counts = _counts(outputs)
-    num_dead = counts.impressions_dead_lettered + counts.engagements_dead_lettered
+    logs = ("impressions", "engagements", "users", "items")
+    num_dead = sum(getattr(counts, f"{log}_dead_lettered") for log in logs)
     return (
         f"{counts.impressions_read:,} impressions and {counts.engagements_read:,} engagements read: "
         f"{counts.impressions_train:,} rows to train, {counts.impressions_eval:,} to evaluate, "
         f"{counts.impressions_duplicate + counts.engagements_duplicate:,} duplicates, "
         f"{counts.engagements_unattributed:,} unattributed, {num_dead:,} dead letters"
+        + (f" in {_uri(outputs, 'report')}" if num_dead else "")
     )
 
 
@@ -137,7 +156,7 @@ def _anomalies(outputs):
 def _trained(outputs):
     epochs = json.loads(Path(_uri(outputs, "model_run"), HISTORY_FILE).read_text(encoding="utf-8"))
     losses = ", ".join(f"{label} {loss:.4f}" for label, loss in epochs[-1]["train_losses"].items())
-    return f"{len(epochs)} epochs; loss: {losses}"
+    return f"{len(epochs)} epoch{'s' if len(epochs) > 1 else ''}; loss: {losses}"
 
 
 def _resolved(outputs):
@@ -145,7 +164,7 @@ def _resolved(outputs):
 
 
 def _blessed(outputs):
-    return "not blessed" if gate_failures(outputs) else "blessed"
+    return "blessed" if is_blessed(outputs) else "not blessed"
 
 
 def _pushed(outputs):

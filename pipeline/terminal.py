@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ def framework_noise_to(log_file) -> Iterator[Console]:
         os.dup2(log, 2)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield Console(file=console_stream, force_terminal=os.isatty(terminal) or None)
+            yield Console(file=console_stream, force_terminal=os.isatty(terminal) or None, markup=False)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -41,6 +42,20 @@ def framework_noise_to(log_file) -> Iterator[Console]:
         for descriptor in (terminal, errors, log):
             os.close(descriptor)
         console_stream.close()
+
+
+def temporary_log(command):
+    """A new log file for a command that belongs to no job's folder.
+
+    Args:
+        command: its name.
+
+    Returns:
+        Path.
+    """
+    descriptor, path = tempfile.mkstemp(prefix=f"smalltowers-{command}-", suffix=".log")
+    os.close(descriptor)
+    return path
 
 
 def quiet_environment():

@@ -145,7 +145,10 @@ def _text(line):
 
 
 def _csv_header(path, line):
-    names = next(csv.reader([line.decode("utf-8-sig", errors="replace").strip("\r")]), [])
+    try:
+        names = next(csv.reader([line.decode("utf-8-sig", errors="replace").strip("\r")]), [])
+    except csv.Error as error:
+        raise LogFormatError(f"{path}: line 1 must be a CSV header in UTF-8. Received: {error}") from error
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise LogFormatError(f"{path}: line 1 repeats the column {repeated[0]!r}; rename one of them")
     return names
@@ -192,7 +195,10 @@ def _json_schema(lines, type_by_name):
 def _json_record(line):
     try:
         record = json.loads(line)
-    except ValueError as error:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None, "record must be valid Unicode. Received: half of a surrogate pair"
+    except (ValueError, RecursionError) as error:
         return None, f"record must be valid JSON: {' '.join(str(error).split())}"
     if not isinstance(record, dict):
         return None, f"record must be a JSON object. Received: {type(record).__name__}"

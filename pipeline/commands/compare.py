@@ -1,10 +1,9 @@
 """`smalltowers compare`."""
 
-import tempfile
-
 from rich.table import Table
+from rich.text import Text
 
-from pipeline.terminal import framework_noise_to
+from pipeline.terminal import framework_noise_to, temporary_log
 
 _SHORT_NAMES = {"mean_absolute_error": "MAE, s", "auc": "AUC", "gauc": "GAUC", "xauc": "XAUC"}
 
@@ -18,8 +17,7 @@ def compare_versions(a, b, examples=None, replicates=1_000):
         examples: folder of evaluation rows; None for those of A's last run.
         replicates: of the bootstrap by user.
     """
-    log_file = f"{tempfile.gettempdir()}/smalltowers-compare.log"
-    with framework_noise_to(log_file) as console:
+    with framework_noise_to(temporary_log("compare")) as console:
         with console.status("Scoring both versions ..."):
             from pipeline.compare import compare, decide
 
@@ -35,7 +33,7 @@ def compare_versions(a, b, examples=None, replicates=1_000):
         for name in ("A", "B", "B - A", "95% interval", ""):
             table.add_column(name, justify="right", no_wrap=True)
         for d in comparison.differences:
-            verdict = "[green]better" if d.is_better else "[red]worse" if d.is_worse else ""
+            verdict = Text("better", "green") if d.is_better else Text("worse", "red") if d.is_worse else ""
             change = d.difference
             table.add_row(
                 d.label,

@@ -1,6 +1,6 @@
 """`smalltowers compile`."""
 
-from pipeline.terminal import framework_noise_to
+from pipeline.terminal import framework_noise_to, temporary_log
 
 
 def compile_job(config, output):
@@ -10,7 +10,7 @@ def compile_job(config, output):
         config: `pipeline.config.Config`.
         output: file to write.
     """
-    with framework_noise_to(config.root / "logs" / "compile.log") as console:
+    with framework_noise_to(temporary_log("compile")) as console:
         with console.status("Compiling ..."):
             from pipeline.kubeflow import compile_specification
 

@@ -2,7 +2,7 @@
 
 from pipeline.commands.rank import print_ranking
 from pipeline.commands.run import run_job
-from pipeline.commands.simulate import logs_folder, read_truth, simulate_logs
+from pipeline.commands.simulate import is_simulated, read_truth, simulate_logs
 from pipeline.terminal import framework_noise_to
 
 
@@ -16,7 +16,7 @@ def run_demo(config, user=None):
     Returns:
         Exit code of the run.
     """
-    if not any(logs_folder(config).glob("truth.json")):
+    if not is_simulated(config):
         simulate_logs(config)
     exit_code = run_job(config, on_metrics=lambda console, metrics: _print_distance(console, config, metrics))
     if exit_code == 0:
@@ -26,8 +26,12 @@ def run_demo(config, user=None):
 
 def _print_distance(console, config, metrics):
     """How much of the way from guessing to the best possible ranking of clicks the model has come."""
-    best = read_truth(config)["best_auc"]["from_day"][str(config.data.split.eval_from)]["click"]
+    best_by_day = read_truth(config)["best_auc"]["from_day"]
+    best = best_by_day.get(str(config.data.split.eval_from), {}).get("click")
     reached = metrics["click"]["auc"].value
+    if best is None or reached is None:
+        console.print("The evaluation days hold too little for a best possible AUC")
+        return
     console.print(
         f"Click AUC {reached:.4f}; the best that any model could reach on this feed is {best:.4f}: "
         f"{(reached - 0.5) / (best - 0.5):.0%} of the way from 0.5",

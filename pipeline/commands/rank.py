@@ -24,7 +24,7 @@ def rank_candidates(config, user, candidates=None, features=(), top=10):
             from serving.ranker.client import Ranker
 
             tables = FeatureTables.load(str(config.features_folder))
-            item_ids = candidates.split(",") if candidates else None
+            item_ids = None if candidates is None else [name.strip() for name in candidates.split(",") if name.strip()]
             with Ranker(config.serving, tables) as ranker:
                 ranking = ranker.rank(user, item_ids, features=dict(parse_feature(config, text) for text in features))
         print_ranking(console, user, ranking, top)

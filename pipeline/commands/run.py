@@ -5,6 +5,7 @@ import datetime
 from rich.table import Table
 
 from data.ingest import check_source
+from pipeline.errors import VersionError
 from pipeline.progress import RunTable
 from pipeline.terminal import framework_noise_to
 
@@ -24,6 +25,7 @@ def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
     Raises:
         LogFormatError: If a log is missing or lacks a declared column.
         ComponentError: If a component fails.
+        VersionError: If the cache names a pushed version that is no longer there.
     """
     check_source(config.data)
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -48,16 +50,18 @@ def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
             console.print(f"Not measured: {line}", soft_wrap=True, highlight=False)
         if on_metrics is not None:
             on_metrics(console, metrics)
-        return _verdict(console, config, summary, runs)
+        return _verdict(console, config, summary, runs, metrics)
 
 
-def _verdict(console, config, summary, runs):
+def _verdict(console, config, summary, runs, metrics):
     if summary.is_pushed(runs["Pusher"].outputs):
-        version = summary.pushed_version(runs["Pusher"].outputs)
-        console.print(f"Blessed and pushed: {config.models_folder / version}", soft_wrap=True, highlight=False)
+        folder = config.models_folder / summary.pushed_version(runs["Pusher"].outputs)
+        if not folder.exists():
+            raise VersionError(f"{folder} was pushed by an earlier run and is gone; run again with --fresh")
+        console.print(f"Blessed and pushed: {folder}", soft_wrap=True, highlight=False)
         return 0
-    console.print("[red]Not pushed[/], the model in service stays:")
-    for line in summary.gate_failures(runs["Evaluator"].outputs):
+    console.print("Not pushed:", style="red")
+    for line in summary.gate_failures(runs["Evaluator"].outputs, metrics):
         console.print(f"  {line}", soft_wrap=True)
     return 1
 

@@ -21,7 +21,7 @@ def serve_models(config):
             port = server.start()
         console.print(
             f"Serving {config.serving.model_name} on {config.serving.host}:{port} from {config.models_folder}; "
-            "stop with Ctrl-C",
+            f"stop with Ctrl-C; messages: {log_file}",
             soft_wrap=True,
             highlight=False,
         )

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data.config import EventsSourceConfig
-from data.simulator import simulate, write_feed
+from data.config import EventsSourceConfig, SimulatorConfig
+from data.simulator import TRUTH_FILE, simulate, write_feed
 from pipeline.errors import ConfigError
 
-TRUTH_FILE = "truth.json"
+SIMULATOR_FILE = "simulator.json"
 
 
 def simulate_logs(config, console=None):
@@ -30,6 +30,7 @@ def simulate_logs(config, console=None):
     with console.status(f"Simulating {config.data.simulator.num_impressions:,} impressions ..."):
         feed = simulate(config.data.simulator)
         write_feed(feed, folder)
+        (folder / SIMULATOR_FILE).write_text(config.data.simulator.model_dump_json(indent=2), encoding="utf-8")
     console.print(f"Simulated logs: {folder}", soft_wrap=True, highlight=False)
     return read_truth(config)
 
@@ -51,6 +52,19 @@ def logs_folder(config):
     if not isinstance(config.data.source, EventsSourceConfig):
         raise ConfigError(f'data.source.kind must be "events" to simulate. Received: "{config.data.source.kind}"')
     return Path(config.data.source.impressions).parent
+
+
+def is_simulated(config):
+    """Whether the logs of just this simulator are there already.
+
+    Args:
+        config: `pipeline.config.Config`.
+
+    Returns:
+        bool.
+    """
+    path = logs_folder(config) / SIMULATOR_FILE
+    return path.exists() and SimulatorConfig.model_validate_json(path.read_text(encoding="utf-8")) == config.data.simulator
 
 
 def read_truth(config):

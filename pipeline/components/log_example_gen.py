@@ -10,6 +10,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from data.config import DataConfig
 from data.counts import Counts
+from data.errors import EmptyLogError
 from data.join import IngestLogs
 from data.schema import SPLITS
 from pipeline.components.artifacts import FeatureTables, IngestionReport
@@ -54,8 +55,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         result.wait_until_finish()
         counts = Counts.from_metrics(result.metrics())
         counts.reconcile()
-        counts.require_rows(config.split)
+        try:
+            counts.require_rows(config.split)
+        except EmptyLogError as error:
+            raise EmptyLogError(f"{error}{_first_dead_letter(report_uri)}") from None
         Path(report_uri, COUNTS_FILE).write_text(json.dumps(dataclasses.asdict(counts), indent=2), encoding="utf-8")
+
+
+def _first_dead_letter(folder):
+    """The first record that could not be read: TFX removes a failed component's outputs, so the message must say it."""
+    for path in sorted(Path(folder).glob("dead_letters*")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            letter = json.loads(line)
+            return f". The first dead letter: {letter['file']}, line {letter['line']}: {letter['reason']}"
+    return ""
 
 
 class LogExampleGen(base_beam_component.BaseBeamComponent):

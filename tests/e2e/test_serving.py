@@ -1,5 +1,10 @@
 """From a pushed model to a ranking over a real socket; what is trained is what is served."""
 
+import signal
+import socket
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +13,7 @@ from pipeline.scoring import score
 from serving.features.tables import FeatureTables
 from serving.model_server.server import ModelServer
 from serving.ranker.client import Ranker
+from tests.e2e.conftest import PROJECT
 
 LABELS = ["click", "watch_seconds", "satisfaction"]
 
@@ -18,6 +24,23 @@ def serving(job):
     port = server.start()
     yield job.config.serving.model_copy(update={"port": port})
     server.stop()
+
+
+@pytest.fixture
+def start(job):
+    """Starts subcommands in processes of their own; none outlives its test."""
+    processes = []
+
+    def start_command(command, *more):
+        script = "import sys; from pipeline.cli import main; sys.exit(main())"
+        arguments = [sys.executable, "-c", script, *job.arguments(command, *more)]
+        processes.append(subprocess.Popen(arguments, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return processes[-1]
+
+    yield start_command
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +68,20 @@ def test_unknown_user_and_item_are_served_as_out_of_vocabulary(serving, tables):
     assert unknown.click == pytest.approx(again.items[0].click, abs=1e-6)
 
 
-def test_commands_serve_and_rank(job, serving):
-    result = job("rank", "--set", f"serving.port={serving.port}", "--user", "u1", "--top", "3")
-    assert result.exit_code == 0
+def test_commands_serve_and_rank(job, start):
+    """`serve` answers `rank`, and a SIGTERM ends it in order."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = f"serving.port={free.getsockname()[1]}"
+    server = start("serve", "--set", port)
+    assert "Serving ranker on" in server.stdout.readline()
+    client = start("rank", "--set", port, "--user", "[/b]", "--candidates", "i1, i2,[x]", "--top", "2")
+    output, errors = client.communicate(timeout=120)
+    assert (client.returncode, errors) == (0, "")
+    assert "Ranking for user [/b] by version" in output
+    assert "1 more candidates ranked below" in output
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=60) == 0
 
 
 def test_served_scores_equal_the_offline_ones(job, serving):

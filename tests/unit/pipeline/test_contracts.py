@@ -28,6 +28,7 @@ def lint_imports(folder):
     ("module", "line", "contract"),
     [
         ("models/metrics.py", "import tfx", "Only the pipeline knows TFX"),
+        ("models/metrics.py", "import data.auc", "Models and serving see only the contract of data"),
         ("models/losses.py", "import data.join", "Models and serving see only the contract of data"),
         ("models/ranker.py", "import serving.config", "Imports run one way"),
         ("data/split.py", "import pipeline.config", "Imports run one way"),
@@ -42,6 +43,13 @@ def test_planted_violation_is_caught(copied, module, line, contract):
     result = lint_imports(copied)
     assert result.returncode != 0
     assert any(contract in text and "BROKEN" in text for text in result.stdout.splitlines())
+
+
+def test_every_module_of_data_stands_in_a_contract():
+    text = (PROJECT / "pyproject.toml").read_text()
+    for path in (PROJECT / "data").iterdir():
+        if (path.suffix == ".py" and path.stem not in ("__init__", "schema", "config")) or path.name == "sources":
+            assert f'"data.{path.stem}"' in text, path
 
 
 @pytest.mark.parametrize("package", PACKAGES[:-1])
