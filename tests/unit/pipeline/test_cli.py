@@ -57,6 +57,23 @@ def test_missing_log_is_one_line():
     assert "nowhere" in result.stderr
 
 
+def test_missing_schema_file_is_one_line(tmp_path):
+    settings = [f"job.root={tmp_path}", "job.schema_file=nowhere.pbtxt"]
+    header_by_log = {
+        "impressions": "impression_id,user_id,item_id,impressed_at",
+        "engagements": "event_id,user_id,item_id,kind,engaged_at",
+        "users": "user_id,segment,age_group",
+        "items": "item_id,category,author_id,duration_seconds",
+    }
+    for log, header in header_by_log.items():
+        (tmp_path / f"{log}.csv").write_text(header + "\n")
+        settings.append(f"data.source.{log}={tmp_path}/{log}.csv")
+    result = smalltowers("run", "configs/demo.toml", *[part for setting in settings for part in ("--set", setting)])
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "job.schema_file must be a TFDV schema in text format. Received: nowhere.pbtxt" in result.stderr
+
+
 def test_comparing_what_is_no_version_is_one_line(tmp_path):
     result = smalltowers("compare", str(tmp_path), str(tmp_path))
     assert result.returncode == 2

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 
 from models.bootstrap import Difference
-from pipeline.compare import TaskDifference, decide, load_version_config, newest_evaluation_rows
+from pipeline.compare import TaskDifference, _require_unseen, decide, load_version_config, newest_evaluation_rows
 from pipeline.errors import VersionError
+from pipeline.scoring import ScoredRows
 
 
 def difference(measure, low, high):
@@ -39,6 +41,15 @@ def test_one_fall_outweighs_every_gain():
 
 def test_no_difference_keeps_the_version_in_service():
     assert decide([difference("auc", -0.01, 0.02)]).keeps == "A"
+
+
+def test_rows_that_a_version_was_trained_on_are_refused(config):
+    def rows(day):
+        return ScoredRows(keys={"day": np.array([day], object)}, labels={}, masks={}, predictions={})
+
+    _require_unseen("models/1", config, rows(b"2026-01-02"))
+    with pytest.raises(VersionError, match=r"models/1 was trained on days before 2026-01-02, but .* begin on 2026-01-01"):
+        _require_unseen("models/1", config, rows(b"2026-01-01"))
 
 
 def test_folder_without_a_model(tmp_path):

@@ -68,6 +68,11 @@ def test_overrides(write, tree, override, read, value):
         ("data.split.eval_from=soon", r"data\.split\.eval_from: .*Received: 'soon'"),
         ('evaluation.slices=["planet"]', r"evaluation\.slices\.0 must be a column .* Received: planet"),
         ("evaluation.min_auc.watch_seconds=0.7", r"evaluation\.min_auc\.watch_seconds must name a binary task"),
+        ("serving.context.planet=mars", r"serving\.context\.planet must be a column .* Received: planet"),
+        (
+            'model.tasks=[{label="click", head="binary"}]',
+            r"model\.tasks must be click, watch_seconds, satisfaction, .* Received: \['click'\]",
+        ),
         ("job.name=no spaces", r"job\.name: "),
         ("learning_rate", r"--set must be of the form dotted\.key=value\. Received: learning_rate"),
         ("job.name.first=1", r"--set job\.name\.first: name is a value, not a table"),
@@ -92,6 +97,11 @@ def test_wrong_features_name_the_key(write, tree, feature, message):
     tree["model"]["features"] = [feature]
     with pytest.raises(ConfigError, match=message):
         load(write(tree))
+
+
+def test_root_is_absolute_unless_it_is_elsewhere(write, tree):
+    assert load(write(tree), ["job.root=here"]).job.root == str(Path("here").absolute())
+    assert load(write(tree), ["job.root=gs://bucket/feed"]).job.root == "gs://bucket/feed"
 
 
 def test_required_key(write, tree):
