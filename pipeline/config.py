@@ -73,6 +73,10 @@ class Config(FrozenConfig):
         """Folder of everything that the job writes."""
         return Path(self.job.root or f"runs/{self.job.name}").absolute()
 
+    def anchored(self):
+        """The same job with an absolute root, as it is recorded beside a model: meant relative to where the run began."""
+        return self.model_copy(update={"job": self.job.model_copy(update={"root": str(self.root)})})
+
     @property
     def models_folder(self):
         """Folder of pushed versions, `<version>/saved_model.pb`."""
@@ -145,16 +149,9 @@ def load(path, overrides=()):
     for override in overrides:
         _apply(tree, override)
     try:
-        return _with_absolute_root(Config.model_validate(tree))
+        return Config.model_validate(tree)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{path}: {_describe(error)}") from None
-
-
-def _with_absolute_root(config):
-    """A folder is meant relative to where the command runs; recorded beside a model it must not change with that."""
-    if config.job.root is None or "://" in config.job.root:
-        return config
-    return config.model_copy(update={"job": config.job.model_copy(update={"root": str(Path(config.job.root).absolute())})})
 
 
 def _apply(tree, override):

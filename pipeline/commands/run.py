@@ -27,6 +27,7 @@ def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
         ComponentError: If a component fails.
         VersionError: If the cache names a pushed version that is no longer there.
     """
+    config = config.anchored()
     check_source(config.data)
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     log_file = config.root / "logs" / f"run-{now}.log"

@@ -69,27 +69,26 @@ def logs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def make_job(logs, tmp_path_factory):
+def make_job(tmp_path_factory):
     def make(name, *extra):
-        folder = tmp_path_factory.mktemp(name)
-        (folder / "logs").symlink_to(logs)
-        return Job(folder, extra)
+        return Job(tmp_path_factory.mktemp(name), extra)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def job(make_job):
+def job(make_job, logs):
     """A job whose pipeline has run once."""
     job = make_job("job")
+    (job.folder / "logs").symlink_to(logs)
     job.run_exit_code = _run_in_own_process(job)
     return job
 
 
-def _run_in_own_process(job):
+def _run_in_own_process(job, command="run"):
     script = "import sys; from pipeline.cli import main; sys.exit(main())"
     result = subprocess.run(
-        [sys.executable, "-c", script, *job.arguments("run")], capture_output=True, text=True, cwd=PROJECT, check=False
+        [sys.executable, "-c", script, *job.arguments(command)], capture_output=True, text=True, cwd=PROJECT, check=False
     )
     job.output, job.errors = result.stdout, result.stderr
     return result.returncode

@@ -92,10 +92,14 @@ def test_specification_for_kubeflow_names_every_component(job, tmp_path):
         assert any(task == component or task.startswith(f"{component}-") for task in tasks), component
 
 
-def test_log_with_one_class_only(make_job, run_in_own_process):
-    """Nobody is ever satisfied: the run says that this task cannot be ranked, and judges the others."""
-    job = make_job("one_class", "data.satisfaction.positive=[]", "evaluation.min_auc={}")
-    assert run_in_own_process(job) == 0, job.errors
+def test_demo_on_a_log_with_one_class_only(make_job, run_in_own_process):
+    """Nobody is ever satisfied: the run says that this task cannot be ranked, judges the others, and is served."""
+    small = [f"data.simulator.{key}" for key in ("num_users=100", "num_items=50", "num_impressions=5_000")]
+    job = make_job("one_class", *small, "data.satisfaction.positive=[]", "evaluation.min_auc={}")
+    assert run_in_own_process(job, "demo") == 0, job.errors
+    assert job.output.startswith(f"Simulated logs: {job.folder}/logs\n")
+    assert "the best that any model could reach on this feed is 0." in job.output
+    assert "Ranking for user u0 by version" in job.output
     path = job.artifact("TaskEvaluator", "metrics") / "metrics.json"
     satisfaction = json.loads(path.read_text())["satisfaction"]
     assert satisfaction["auc"]["value"] is None

@@ -99,9 +99,12 @@ def test_wrong_features_name_the_key(write, tree, feature, message):
         load(write(tree))
 
 
-def test_root_is_absolute_unless_it_is_elsewhere(write, tree):
-    assert load(write(tree), ["job.root=here"]).job.root == str(Path("here").absolute())
-    assert load(write(tree), ["job.root=gs://bucket/feed"]).job.root == "gs://bucket/feed"
+@pytest.mark.parametrize(("override", "root"), [("job.root=here", "here"), ("job.name=feed", "runs/feed")])
+def test_recorded_root_does_not_depend_on_the_folder(write, tree, override, root, tmp_path, monkeypatch):
+    expected = Path(root).absolute()
+    anchored = load(write(tree), [override]).anchored()
+    monkeypatch.chdir(tmp_path)
+    assert anchored.root == expected
 
 
 def test_required_key(write, tree):
