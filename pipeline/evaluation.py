@@ -1,11 +1,12 @@
 """The Evaluator's configuration: which output answers which label, slices, and the gate by task."""
 
-import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.constants import TF_GENERIC
+from tensorflow_model_analysis.proto import config_pb2
 
 from data.schema import mask_name
 
 # Slices are looked at; only all rows together decide, because a small slice's AUC is mostly noise.
-_OVERALL = tfma.SlicingSpec()
+_OVERALL = config_pb2.SlicingSpec()
 
 # TFMA blesses nothing that has no threshold of its own; AUC and absolute error are never below this one.
 _NO_FLOOR = 0.0
@@ -26,12 +27,12 @@ def eval_config(config):
         `tfma.EvalConfig`.
     """
     tasks = config.model.tasks
-    slicing = [_OVERALL, *(tfma.SlicingSpec(feature_keys=[name]) for name in config.evaluation.slices)]
-    return tfma.EvalConfig(
+    slicing = [_OVERALL, *(config_pb2.SlicingSpec(feature_keys=[name]) for name in config.evaluation.slices)]
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(
                 signature_name="serving_default",
-                model_type=tfma.constants.TF_GENERIC,
+                model_type=TF_GENERIC,
                 label_keys={task.label: task.label for task in tasks},
                 example_weight_keys={task.label: mask_name(task.label) for task in tasks},
             )
@@ -47,18 +48,18 @@ def _metrics_spec(task, evaluation):
         gate = _gate(evaluation.max_auc_drop, higher_is_better=True, floor=floor)
     else:
         gate = _gate(evaluation.max_mae_rise_seconds, higher_is_better=False)
-    overall = tfma.PerSliceMetricThreshold(slicing_specs=[_OVERALL], threshold=gate)
-    return tfma.MetricsSpec(
+    overall = config_pb2.PerSliceMetricThreshold(slicing_specs=[_OVERALL], threshold=gate)
+    return config_pb2.MetricsSpec(
         output_names=[task.label],
-        metrics=[tfma.MetricConfig(class_name=_MEASURE_BY_HEAD[task.head], per_slice_thresholds=[overall])],
-        example_weights=tfma.ExampleWeightOptions(weighted=True),
+        metrics=[config_pb2.MetricConfig(class_name=_MEASURE_BY_HEAD[task.head], per_slice_thresholds=[overall])],
+        example_weights=config_pb2.ExampleWeightOptions(weighted=True),
     )
 
 
 def _gate(max_loss, higher_is_better, floor=_NO_FLOOR):
-    direction = tfma.MetricDirection.HIGHER_IS_BETTER if higher_is_better else tfma.MetricDirection.LOWER_IS_BETTER
+    direction = config_pb2.MetricDirection.HIGHER_IS_BETTER if higher_is_better else config_pb2.MetricDirection.LOWER_IS_BETTER
     allowed = -max_loss if higher_is_better else max_loss
-    return tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": floor}),
-        change_threshold=tfma.GenericChangeThreshold(direction=direction, absolute={"value": allowed}),
+    return config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": floor}),
+        change_threshold=config_pb2.GenericChangeThreshold(direction=direction, absolute={"value": allowed}),
     )
