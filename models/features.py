@@ -3,8 +3,6 @@
 Shapes: B batch.
 """
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -17,18 +15,6 @@ MISSING_INTEGER = int(np.iinfo(np.int64).min)
 
 # A standard deviation below this share of the mean is rounding of a constant float32 column.
 RELATIVE_STD_FLOOR = 1e-6
-
-
-def make_preprocessing_fn(config):
-    """`preprocess` bound to a configuration.
-
-    Args:
-        config: `ModelConfig`.
-
-    Returns:
-        Function from raw to transformed columns, as tf.Transform expects it.
-    """
-    return functools.partial(preprocess, config=config)
 
 
 def preprocess(inputs, config):

@@ -14,7 +14,7 @@ def rank_candidates(config, user, candidates=None, features=(), top=10):
     Args:
         config: `pipeline.config.Config`.
         user: id of the user.
-        candidates: item ids separated by commas; None for all known items.
+        candidates: item ids separated by commas; None for the first `serving.max_candidates` known ones.
         features: `name=value` strings, columns that override the tables and the configured context.
         top: how many items to print.
     """

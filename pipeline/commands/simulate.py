@@ -12,27 +12,24 @@ from pipeline.errors import ConfigError
 SIMULATOR_FILE = "simulator.json"
 
 
-def simulate_logs(config, console=None):
+def simulate_logs(config):
     """Writes the logs of a simulated feed to where the configuration's source reads them.
 
     Args:
         config: `pipeline.config.Config` with `data.simulator`.
-        console: where to report; None for standard output.
-
-    Returns:
-        The feed's truth: best AUCs that any model could reach.
 
     Raises:
         ConfigError: If `data.simulator` is missing or the source is not an event log.
     """
-    console = console or Console()
+    console = Console(markup=False)
     folder = logs_folder(config)
     with console.status(f"Simulating {config.data.simulator.num_impressions:,} impressions ..."):
+        # Until the new logs are whole, nothing may say which simulator they are of.
+        (folder / SIMULATOR_FILE).unlink(missing_ok=True)
         feed = simulate(config.data.simulator)
         write_feed(feed, folder)
         (folder / SIMULATOR_FILE).write_text(config.data.simulator.model_dump_json(indent=2), encoding="utf-8")
     console.print(f"Simulated logs: {folder}", soft_wrap=True, highlight=False)
-    return read_truth(config)
 
 
 def logs_folder(config):

@@ -187,27 +187,6 @@ class Ranker:
         return PredictionError(status, f"the model server at {self._address} must predict. Received: {status}: {details}")
 
 
-def rank(config, tables, user_id, candidates=None, context=None, features=None):
-    """Candidates of a user from best to worst, over a connection of its own; `Ranker` keeps one for many rankings.
-
-    Args:
-        config: `ServingConfig`.
-        tables: `FeatureTables`.
-        user_id: id of the user; an unknown one is served too.
-        candidates: as in `Ranker.rank`.
-        context: as in `Ranker.rank`.
-        features: as in `Ranker.rank`.
-
-    Returns:
-        `Ranking`.
-
-    Raises:
-        ServingError: As in `Ranker.rank`.
-    """
-    with Ranker(config, tables) as ranker:
-        return ranker.rank(user_id, candidates, context, features)
-
-
 def _predictions(response, name, num_candidates):
     if name not in response.outputs:
         raise PredictionError("OK", f'the model must have the output "{name}". Received: {sorted(response.outputs)}')

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, sche
 
 from data.schema import LABELS, mask_name
 from models.config import ModelConfig, TrainConfig
-from models.features import make_preprocessing_fn
+from models.features import preprocess
 from models.inputs import table_sizes
 from models.ranker import MultiTaskRanker
 
@@ -98,7 +99,7 @@ def transform(folder, config, raw_spec, train_rows, more_rows):
     train, more = ([{name: row.get(name, []) for name in raw_spec} for row in rows] for rows in (train_rows, more_rows))
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_spec))
     with tft_beam.Context(temp_dir=str(folder / "tmp")):
-        transform_fn = (train, metadata) | tft_beam.AnalyzeDataset(make_preprocessing_fn(config))
+        transform_fn = (train, metadata) | tft_beam.AnalyzeDataset(functools.partial(preprocess, config=config))
         rows, _ = ((train + more, metadata), transform_fn) | tft_beam.TransformDataset()
         _ = transform_fn | tft_beam.WriteTransformFn(str(folder / "output"))
     metadata_io.write_metadata(metadata, str(folder / "output" / tft.TFTransformOutput.RAW_METADATA_DIR))

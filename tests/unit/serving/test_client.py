@@ -15,10 +15,15 @@ from serving.errors import (
     ServerUnreachableError,
 )
 from serving.model_server.server import ModelServer
-from serving.ranker.client import Ranker, rank
+from serving.ranker.client import Ranker
 from tests.conformance.tiny_model import expected, write_version
 
 VERSION = 40
+
+
+def rank(config, tables, *arguments, **keys):
+    with Ranker(config, tables) as ranker:
+        return ranker.rank(*arguments, **keys)
 
 
 @pytest.fixture(scope="module")
