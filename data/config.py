@@ -1,11 +1,12 @@
-"""Configuration of ingestion: where the logs lie, what counts as satisfaction, how days are split."""
+"""Configuration of ingestion: where the logs lie, what counts as satisfaction, what the past tells, how days are split."""
 
 import datetime
 from typing import Annotated, Literal
 
 import pydantic
 
-from data.schema import ColumnType, EngagementKind, labelled_schema
+from data.columns import HISTORY_KEYS, labelled_schema
+from data.schema import ColumnType, EngagementKind
 
 
 class FrozenConfig(pydantic.BaseModel):
@@ -14,8 +15,30 @@ class FrozenConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
+class ColumnMappingConfig(FrozenConfig):
+    """A column of the contract, found under a name of the user's own.
+
+    Attributes:
+        name: column of the log.
+        time_unit: unit of a time that is a number; None for the source's.
+        scale: factor that brings a number to the contract's unit, as 0.001 for milliseconds of watch time.
+        values: the contract's value by the log's, as {heart = "like"}; a value that is not named stays.
+    """
+
+    name: str
+    time_unit: Literal["s", "ms", "us"] | None = None
+    scale: float = pydantic.Field(1.0, gt=0)
+    values: dict[str, str] = {}
+
+
+LogName = Literal["impressions", "engagements", "users", "items"]
+
+
 class EventsSourceConfig(FrozenConfig):
-    """Event logs in JSONL, CSV or Parquet, plain or gz, by glob; the format follows from the file name.
+    """Event logs in JSONL, CSV, Parquet or TFRecords of tf.Examples, plain, gz or zst, by glob, on any Beam file system.
+
+    The format follows from the file name. `{SPAN}` in a glob stands for a number or a day (YYYY-MM-DD) that grows with every
+    delivery; all globs that have one are read at the same spans.
 
     Attributes:
         kind: "events".
@@ -24,6 +47,9 @@ class EventsSourceConfig(FrozenConfig):
         users: glob of the user table with a `user_id` column, or None.
         items: glob of the item table with an `item_id` column, or None.
         time_unit: unit of times that are numbers; times that are strings are ISO 8601.
+        columns: by log and column of the contract, the user's own column: its name, or name, unit, scale and values.
+        last_span: newest span to read; None for the newest that the impression log has.
+        num_spans: how many spans to read, the last one included; None for all up to it.
     """
 
     kind: Literal["events"]
@@ -32,6 +58,21 @@ class EventsSourceConfig(FrozenConfig):
     users: str | None = None
     items: str | None = None
     time_unit: Literal["s", "ms", "us"] = "ms"
+    columns: dict[LogName, dict[str, ColumnMappingConfig]] = {}
+    last_span: str | None = None
+    num_spans: int | None = pydantic.Field(None, ge=1)
+
+    @pydantic.field_validator("columns", mode="before")
+    @classmethod
+    def _names_are_mappings(cls, columns):
+        if not isinstance(columns, dict):
+            return columns
+        return {
+            log: {column: {"name": own} if isinstance(own, str) else own for column, own in by_column.items()}
+            if isinstance(by_column, dict)
+            else by_column
+            for log, by_column in columns.items()
+        }
 
 
 class KuaiRandSourceConfig(FrozenConfig):
@@ -48,43 +89,187 @@ class KuaiRandSourceConfig(FrozenConfig):
 
 SourceConfig = Annotated[EventsSourceConfig | KuaiRandSourceConfig, pydantic.Field(discriminator="kind")]
 
+_DEFAULT_WINDOW_HOURS = {kind: 24.0 for kind in EngagementKind} | {EngagementKind.CLICK: 0.5, EngagementKind.SURVEY: 168.0}
 
-class SatisfactionConfig(FrozenConfig):
-    """When an impression counts as satisfying.
 
-    Satisfied: any positive kind, or a survey score of at least `survey_at_least`; and no negative kind.
+class AttributionConfig(FrozenConfig):
+    """For how long after an impression its signals count, and what becomes of impressions that are younger than that.
 
     Attributes:
-        positive: kinds of which one is enough.
-        negative: kinds of which one vetoes.
-        survey_at_least: survey score from which on a user is satisfied; None ignores surveys.
+        window_hours: by kind, positive; kinds that are not named keep their default: click 0.5, survey 168, others 24.
+        clock_skew_seconds: how far an event may precede its impression, whose clock may be another one.
+        watermark: until when the logs are complete; None for the latest time in them. A log that gives every impression
+            together with its signals (KuaiRand) is complete.
+        delayed: what becomes of a label whose window was still open at the watermark: "mask" (unknown), "drop" (the whole
+            row, from training) or "weight" (it stays, with a weight that makes up for the positives still to come).
+    """
+
+    window_hours: dict[EngagementKind, Annotated[float, pydantic.Field(gt=0)]] = {}
+    clock_skew_seconds: float = pydantic.Field(0.0, ge=0)
+    watermark: datetime.datetime | None = None
+    delayed: Literal["mask", "drop", "weight"] = "mask"
+
+    @pydantic.field_validator("watermark")
+    @classmethod
+    def _watermark_has_a_zone(cls, watermark):
+        if watermark is not None and watermark.tzinfo is None:
+            raise ValueError(f"watermark must have a time zone, as 2026-01-10T00:00:00Z. Received: {watermark.isoformat()}")
+        return watermark
+
+    def window_hours_of(self, kind):
+        """Attribution window of one kind of engagement.
+
+        Args:
+            kind: `EngagementKind`.
+
+        Returns:
+            Hours.
+        """
+        return self.window_hours.get(kind, _DEFAULT_WINDOW_HOURS[kind])
+
+
+class SatisfactionConfig(FrozenConfig):
+    """How satisfying an impression was: a weighted mix of signals.
+
+    The mix is the sum of the weights of the kinds that occurred (each counts once) and of
+    `survey_weight` * (highest survey score - `survey_neutral`) where a survey was answered.
+
+    Attributes:
+        weights: by kind, positive or negative; click and play may be among them, survey may not.
+        survey_weight: weight of a survey's distance from neutral; 0 ignores surveys.
+        survey_neutral: survey score that says neither.
+        threshold: satisfied (1) where the mix is at least this, else 0; None grades: the mix itself, cut to [0, 1].
         known: "all" impressions have a known satisfaction, or only the "clicked", or only the "surveyed" ones.
     """
 
-    positive: tuple[EngagementKind, ...] = (
-        EngagementKind.LIKE,
-        EngagementKind.FOLLOW,
-        EngagementKind.COMMENT,
-        EngagementKind.SHARE,
-        EngagementKind.PROFILE_VISIT,
-    )
-    negative: tuple[EngagementKind, ...] = ()
-    survey_at_least: float | None = None
+    weights: dict[EngagementKind, float] = {
+        EngagementKind.LIKE: 1.0,
+        EngagementKind.FOLLOW: 1.0,
+        EngagementKind.COMMENT: 1.0,
+        EngagementKind.SHARE: 1.0,
+        EngagementKind.PROFILE_VISIT: 1.0,
+    }
+    survey_weight: float = 0.0
+    survey_neutral: float = 0.0
+    threshold: float | None = 1.0
     known: Literal["all", "clicked", "surveyed"] = "all"
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_positive(self):
+        if EngagementKind.SURVEY in self.weights:
+            raise ValueError("weights must not name survey; its weight is survey_weight. Received: survey")
+        if self.survey_weight == 0 and not any(weight > 0 for weight in self.weights.values()):
+            raise ValueError("weights must hold a positive weight, or survey_weight be other than 0: nothing would satisfy")
+        if self.threshold is not None and self.threshold <= 0:
+            raise ValueError(f"threshold must be positive, else silence would satisfy. Received: {self.threshold}")
+        return self
+
+
+Window = Annotated[str, pydantic.Field(pattern=r"^([1-9]\d*[hd]|all)$")]
+Measure = Literal["impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"]
+
+
+class AggregateConfig(FrozenConfig):
+    """What happened in the past to one user, item, author, ..., or to a user with a category: one column of numbers.
+
+    Attributes:
+        key: "user_id", "item_id" or an item column; or "user_id" and an item column.
+        windows: trailing windows, as "12h", "7d" or "all".
+        measures: impressions, smoothed rates per impression, smoothed mean watch time per impression.
+    """
+
+    key: tuple[str, ...] = pydantic.Field(min_length=1, max_length=2)
+    windows: tuple[Window, ...] = pydantic.Field(("1d", "7d", "all"), min_length=1)
+    measures: tuple[Measure, ...] = pydantic.Field(
+        ("impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"), min_length=1
+    )
+
+
+class SequenceConfig(FrozenConfig):
+    """The user's last items, or their categories, newest first: one column of strings.
+
+    Attributes:
+        name: of the column.
+        column: "item_id" or an item column of strings.
+        signal: what must have happened: shown, clicked, long watched or satisfied.
+        length: at most so many.
+    """
+
+    name: str
+    column: str = "item_id"
+    signal: Literal["impression", "click", "long_watch", "satisfaction"] = "click"
+    length: int = pydantic.Field(20, ge=1)
+
+
+class HistoryConfig(FrozenConfig):
+    """Features of the past. For an impression at time t only what happened before t - delay counts.
+
+    Attributes:
+        delay_seconds: how long an event takes until a feature can know of it.
+        refresh_hours: hours between refreshes of the features, counted from midnight in `data.timezone` where they divide a
+            day, else from 1970; 0 for at once. Features of an impression then stand as at the last refresh.
+        aggregates: counts and smoothed rates.
+        sequences: the user's last items or categories.
+        prior: by measure (click_rate, long_watch_rate, satisfaction_rate, watch_seconds), its value without any history.
+        prior_impressions: how many impressions the prior weighs.
+        long_watch_seconds: total watch time of an impression from which on it was watched long.
+        has_ages: whether the columns `item_age_hours` and `user_idle_hours` (since the user's last impression) are added.
+        published_column: item column with the time of publication (ISO 8601, or a number in ms); None counts an item's age
+            from its first impression in the logs.
+    """
+
+    delay_seconds: float = pydantic.Field(600.0, ge=0)
+    refresh_hours: float = pydantic.Field(0.0, ge=0)
+    aggregates: tuple[AggregateConfig, ...] = (AggregateConfig(key=("user_id",)), AggregateConfig(key=("item_id",)))
+    sequences: tuple[SequenceConfig, ...] = ()
+    prior: dict[Literal["click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"], float] = {}
+    prior_impressions: float = pydantic.Field(20.0, gt=0)
+    long_watch_seconds: float = pydantic.Field(18.0, gt=0)
+    has_ages: bool = True
+    published_column: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _prior_is_a_rate(self):
+        for measure, value in self.prior.items():
+            if value < 0 or (measure.endswith("_rate") and value > 1):
+                raise ValueError(f"prior.{measure} must be a rate within 0 and 1, or seconds from 0. Received: {value}")
+        return self
+
+
+class NegativeSamplingConfig(FrozenConfig):
+    """Training rows without click and without satisfaction are thinned; `sampling_rate` in every row records by how much.
+
+    Attributes:
+        keep: share of them that stays, within 0 (exclusive) and 1; which ones follows from the impression id.
+    """
+
+    keep: float = pydantic.Field(gt=0, le=1)
 
 
 class SplitConfig(FrozenConfig):
     """Days for training and evaluation, all inclusive.
 
     Attributes:
-        eval_from: first evaluation day; earlier days train.
+        eval_from: first evaluation day; earlier days train. Either this or `eval_days`.
+        eval_days: the last days of the log evaluate, so many of them.
         eval_until: last evaluation day; None for all that follow.
         train_from: first training day; None for all that precede.
+        gap_days: days before the first evaluation day that do not train.
+        holdout_share: share of users, by a hash of their id, whose rows never train; they are evaluated like all others.
     """
 
-    eval_from: datetime.date
+    eval_from: datetime.date | None = None
+    eval_days: int | None = pydantic.Field(None, ge=1)
     eval_until: datetime.date | None = None
     train_from: datetime.date | None = None
+    gap_days: int = pydantic.Field(0, ge=0)
+    holdout_share: float = pydantic.Field(0.0, ge=0, lt=1)
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_beginning(self):
+        if (self.eval_from is None) == (self.eval_days is None):
+            raise ValueError(f"one of eval_from and eval_days must be given. Received: {self.eval_from} and {self.eval_days}")
+        return self
 
 
 class SimulatorConfig(FrozenConfig):
@@ -126,12 +311,15 @@ class DataConfig(FrozenConfig):
         user_columns: columns of the user table to keep, with their types.
         item_columns: columns of the item table to keep, with their types.
         timezone: IANA name; decides on which day an impression falls where the log has no `day`.
+        attribution: windows of signals, delayed labels.
         satisfaction: definition of the satisfaction label.
         watch_known: "all" impressions have a known watch time (0 without a play), or only the "clicked" ones.
-        last_touch_window_hours: how long after an impression an event without impression id may be attributed to it.
+        history: features of the past; None for none.
         split: training and evaluation days.
-        num_partitions: partitions by user in which rows are joined.
-        num_shards: TFRecord files per split.
+        negative_sampling: thinning of training rows; None for none.
+        max_dead_letter_rate: share of a log's records that may be unreadable before the run stops.
+        num_partitions: partitions in which rows are joined, of which each must fit memory; None chooses by the size of the
+            logs.
         simulator: the feed that `smalltowers simulate` writes to the source's files; None for real logs.
     """
 
@@ -140,17 +328,43 @@ class DataConfig(FrozenConfig):
     user_columns: dict[str, ColumnType] = {}
     item_columns: dict[str, ColumnType] = {}
     timezone: str = "UTC"
+    attribution: AttributionConfig = AttributionConfig()
     satisfaction: SatisfactionConfig = SatisfactionConfig()
     watch_known: Literal["all", "clicked"] = "all"
-    last_touch_window_hours: float = pydantic.Field(24.0, gt=0)
+    history: HistoryConfig | None = None
     split: SplitConfig
-    num_partitions: int = pydantic.Field(8, ge=1)
-    num_shards: int = pydantic.Field(2, ge=1)
+    negative_sampling: NegativeSamplingConfig | None = None
+    max_dead_letter_rate: float = pydantic.Field(0.01, ge=0, le=1)
+    num_partitions: int | None = pydantic.Field(None, ge=1)
     simulator: SimulatorConfig | None = None
 
     @pydantic.model_validator(mode="after")
+    def _history_columns_exist(self):
+        if self.history is None:
+            return self
+        for index, aggregate in enumerate(self.history.aggregates):
+            is_pair = len(aggregate.key) == 2
+            allowed = self.item_columns if is_pair else {*HISTORY_KEYS, *self.item_columns}
+            if (is_pair and aggregate.key[0] != "user_id") or aggregate.key[-1] not in allowed:
+                raise ValueError(
+                    f"history.aggregates.{index}.key must be user_id, item_id, a column of data.item_columns, or user_id and "
+                    f"such a column. Received: {list(aggregate.key)}"
+                )
+        for index, sequence in enumerate(self.history.sequences):
+            if sequence.column != "item_id" and self.item_columns.get(sequence.column) != ColumnType.STRING:
+                raise ValueError(
+                    f"history.sequences.{index}.column must be item_id or a string column of data.item_columns. "
+                    f"Received: {sequence.column}"
+                )
+        if self.history.published_column not in (None, *self.item_columns):
+            raise ValueError(
+                f"history.published_column must be a column of data.item_columns. Received: {self.history.published_column}"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _has_distinct_columns(self):
-        names = labelled_schema(self.context_columns, self.user_columns, self.item_columns).names
+        names = labelled_schema(self).names
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"a declared column must not repeat a column of labelled rows. Received: {repeated[0]}")
         return self

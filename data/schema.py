@@ -91,8 +91,11 @@ LABELS = (CLICK, WATCH_SECONDS, SATISFACTION)
 # In a tf.Example a timestamp travels as whole milliseconds since 1970, UTC.
 IMPRESSED_AT_MS = "impressed_at_ms"
 
+# Probability with which negative sampling kept a row, in (0, 1].
+SAMPLING_RATE = "sampling_rate"
+
 # Columns that identify or describe a row but that no model may read: after the fact, or an identity of the row itself.
-KEY_COLUMNS = ("impression_id", "request_id", "day", IMPRESSED_AT_MS, "model_version", "arm", "propensity")
+KEY_COLUMNS = ("impression_id", "request_id", "day", IMPRESSED_AT_MS, "model_version", "arm", "propensity", SAMPLING_RATE)
 
 TRAIN_SPLIT = "train"
 EVAL_SPLIT = "eval"
@@ -114,24 +117,13 @@ def mask_name(label):
     return f"{label}_mask"
 
 
-def labelled_schema(context_columns, user_columns, item_columns):
-    """Arrow schema of labelled rows as they are written to tf.Examples.
+def weight_name(label):
+    """Name of the column with the weight of a row's `label` in training, where delayed labels are weighted.
 
     Args:
-        context_columns: `ColumnType` by name, further columns of the impression log.
-        user_columns: `ColumnType` by name, columns of the user table.
-        item_columns: `ColumnType` by name, columns of the item table.
+        label: one of `LABELS`.
 
     Returns:
-        `pyarrow.Schema`; labels and masks are float32.
+        Column name.
     """
-    fields = [field for field in IMPRESSION_SCHEMA if field.name != "impressed_at"]
-    fields.append(pa.field(IMPRESSED_AT_MS, pa.int64(), nullable=False))
-    for columns in (context_columns, user_columns, item_columns):
-        fields += [pa.field(name, ARROW_TYPE_BY_COLUMN_TYPE[type_]) for name, type_ in columns.items()]
-    for label in LABELS:
-        fields += [
-            pa.field(label, pa.float32(), nullable=False),
-            pa.field(mask_name(label), pa.float32(), nullable=False),
-        ]
-    return pa.schema(fields)
+    return f"{label}_weight"

@@ -1,0 +1,99 @@
+"""The columns of labelled rows for a configuration: names, types, and what each number of a history column means."""
+
+import pyarrow as pa
+
+from data.schema import (
+    ARROW_TYPE_BY_COLUMN_TYPE,
+    IMPRESSED_AT_MS,
+    IMPRESSION_SCHEMA,
+    LABELS,
+    SAMPLING_RATE,
+    mask_name,
+    weight_name,
+)
+
+HISTORY_KEYS = ("user_id", "item_id")
+ITEM_AGE_HOURS = "item_age_hours"
+USER_IDLE_HOURS = "user_idle_hours"
+
+# One float column an aggregate rather than one a number: a tf.Example costs by column to encode, to parse and to analyse.
+VECTOR = pa.list_(pa.float32())
+SEQUENCE = pa.list_(pa.string())
+
+
+def aggregate_column(aggregate):
+    """Name of the column of an aggregate.
+
+    Args:
+        aggregate: `data.config.AggregateConfig`.
+
+    Returns:
+        As `user_history`, or `user_tag_history` for a pair.
+    """
+    return "_".join([*(name.removesuffix("_id") for name in aggregate.key), "history"])
+
+
+def aggregate_entries(aggregate):
+    """What each number of an aggregate's column is, in order.
+
+    Args:
+        aggregate: `data.config.AggregateConfig`.
+
+    Returns:
+        Tuple of names as `click_rate_7d`.
+    """
+    return tuple(f"{measure}_{window}" for window in aggregate.windows for measure in aggregate.measures)
+
+
+def empty_aggregate(aggregate, history):
+    """An aggregate's numbers for a key without history: 0 impressions, and the priors.
+
+    Args:
+        aggregate: `data.config.AggregateConfig`.
+        history: `data.config.HistoryConfig`.
+
+    Returns:
+        List of floats in the order of `aggregate_entries`.
+    """
+    one_window = [0.0 if measure == "impressions" else history.prior.get(measure, 0.0) for measure in aggregate.measures]
+    return one_window * len(aggregate.windows)
+
+
+def history_fields(history):
+    """Fields of the features of the past.
+
+    Args:
+        history: `data.config.HistoryConfig`, or None.
+
+    Returns:
+        List of `pyarrow.Field`; aggregates are lists of float32 of a fixed length, sequences lists of strings.
+    """
+    if history is None:
+        return []
+    fields = [pa.field(aggregate_column(aggregate), VECTOR, nullable=False) for aggregate in history.aggregates]
+    fields += [pa.field(sequence.name, SEQUENCE, nullable=False) for sequence in history.sequences]
+    if history.has_ages:
+        fields += [pa.field(name, pa.float32()) for name in (ITEM_AGE_HOURS, USER_IDLE_HOURS)]
+    return fields
+
+
+def labelled_schema(config):
+    """Arrow schema of labelled rows as they are written to tf.Examples.
+
+    Args:
+        config: `data.config.DataConfig`.
+
+    Returns:
+        `pyarrow.Schema`; labels, masks, weights and rates are float32.
+    """
+    fields = [field for field in IMPRESSION_SCHEMA if field.name != "impressed_at"]
+    fields.append(pa.field(IMPRESSED_AT_MS, pa.int64(), nullable=False))
+    for columns in (config.context_columns, config.user_columns, config.item_columns):
+        fields += [pa.field(name, ARROW_TYPE_BY_COLUMN_TYPE[type_]) for name, type_ in columns.items()]
+    fields += history_fields(config.history)
+    names = [*LABELS, *map(mask_name, LABELS)]
+    if config.attribution.delayed == "weight":
+        names += map(weight_name, LABELS)
+    if config.negative_sampling is not None:
+        names.append(SAMPLING_RATE)
+    return pa.schema([*fields, *(pa.field(name, pa.float32(), nullable=False) for name in names)])
