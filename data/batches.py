@@ -1,4 +1,4 @@
-"""Tables on their way between machines: as bytes, in partitions by key, joined to tables of users and items."""
+"""Tables in partitions by key, joined to tables of users and items."""
 
 import numpy as np
 import pandas as pd
@@ -6,52 +6,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def to_bytes(table):
-    """A table as an Arrow stream.
-
-    Args:
-        table: `pyarrow.Table`.
-
-    Returns:
-        bytes.
-    """
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
-
-
-def from_bytes(streams, schema=None):
-    """The table that Arrow streams hold together.
-
-    Args:
-        streams: iterable of bytes from `to_bytes`, of one schema.
-        schema: schema of the table if there is no stream; None if there always is one.
-
-    Returns:
-        `pyarrow.Table`, each column in one chunk.
-
-    Raises:
-        ValueError: If there is neither a stream nor a schema.
-    """
-    tables = [pa.ipc.open_stream(stream).read_all() for stream in streams]
-    if tables:
-        return pa.concat_tables(tables).combine_chunks()
-    if schema is None:
-        raise ValueError("streams must hold at least one table, or schema be given")
-    return pa.table([pa.array([], field.type) for field in schema], schema=schema)
-
-
-def hash_of(values):
-    """A stable hash of each string, the same in every process.
+def hash_of(values, key="0123456789123456"):
+    """A stable hash of each string, the same in every process and version.
 
     Args:
         values: Arrow string array without nulls.
+        key: 16 ASCII characters; other keys give independent hashes.
 
     Returns:
         (rows,) uint64 NumPy array.
     """
-    return pd.util.hash_array(values.to_pandas().to_numpy(object), categorize=False)
+    encoded = _array(values).dictionary_encode()
+    words = encoded.dictionary.to_numpy(zero_copy_only=False)
+    hashes = pd.util.hash_array(words, hash_key=key, categorize=False)
+    return hashes[encoded.indices.to_numpy()]
 
 
 def partition(table, column, num_partitions):
@@ -62,16 +30,34 @@ def partition(table, column, num_partitions):
         column: name of a string column without nulls.
         num_partitions: at least 1.
 
-    Yields:
-        Pairs (number of the part, non-empty table).
+    Returns:
+        List of pairs (number of the part, non-empty table), by number.
     """
     if not table.num_rows:
-        return
-    parts = hash_of(table[column]) % np.uint64(num_partitions)
-    order = np.argsort(parts, kind="stable")
-    numbers, starts = np.unique(parts[order], return_index=True)
-    for number, rows in zip(numbers, np.split(order, starts[1:]), strict=True):
-        yield int(number), table.take(pa.array(rows))
+        return []
+    parts = (hash_of(table[column]) % np.uint64(num_partitions)).astype(np.int64)
+    return split_rows(table, parts, num_partitions)
+
+
+def split_rows(table, numbers, num_parts):
+    """Parts of a table by a number that each row already has.
+
+    Args:
+        table: `pyarrow.Table`.
+        numbers: (rows,) int64 array within 0 and `num_parts` - 1.
+        num_parts: at least 1.
+
+    Returns:
+        List of pairs (number, non-empty table), by number; rows keep their order.
+    """
+    # A stable sort of 16-bit numbers is a radix sort.
+    order = np.argsort(numbers.astype(np.uint16) if num_parts <= 1 << 16 else numbers, kind="stable")
+    lengths = np.bincount(numbers, minlength=num_parts)
+    starts = np.cumsum(lengths) - lengths
+    ordered = table.take(pa.array(order))
+    return [
+        (number, ordered.slice(int(starts[number]), int(lengths[number]))) for number in range(num_parts) if lengths[number]
+    ]
 
 
 def join_columns(rows, table, key):
@@ -95,14 +81,15 @@ def distinct_keys(table, key):
     """Rows with distinct keys; of rows with one key the least by content stays.
 
     Args:
-        table: `pyarrow.Table`.
+        table: `pyarrow.Table` of scalar columns.
         key: name of a string column without nulls.
 
     Returns:
         `pyarrow.Table` sorted by key.
     """
-    table = table.sort_by([(name, "ascending") for name in [key, *(name for name in table.column_names if name != key)]])
-    return table.filter(pa.array(~np.asarray(table[key].to_pandas().duplicated())))
+    rest = [name for name in table.column_names if name != key]
+    table = table.sort_by([(name, "ascending") for name in [key, *rest]])
+    return table.filter(pa.array(~table[key].to_pandas().duplicated().to_numpy()))
 
 
 def add_keys(table, key, values):
@@ -123,4 +110,6 @@ def add_keys(table, key, values):
 
 
 def _array(column):
+    if isinstance(column, pa.Array):
+        return column
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -2,6 +2,7 @@
 
 DataError
 ├── LogFormatError       a log cannot be read at all: missing file, unknown column, unreadable container
+├── DeadLetterError      too many records of a log cannot be read
 ├── EmptyLogError        a log was read and held no usable row
 └── ReconciliationError  rows in differ from rows out: a defect of this program, never of the input
 """
@@ -13,6 +14,10 @@ class DataError(Exception):
 
 class LogFormatError(DataError):
     """A log or table that cannot be read as declared."""
+
+
+class DeadLetterError(DataError):
+    """A log of which more records are unreadable than the configuration allows."""
 
 
 class EmptyLogError(DataError):

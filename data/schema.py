@@ -101,6 +101,11 @@ TRAIN_SPLIT = "train"
 EVAL_SPLIT = "eval"
 SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)
 
+# Columns of published tables from which ages follow when a request comes in; whole milliseconds since 1970, UTC.
+LAST_IMPRESSED_AT_MS = "last_impressed_at_ms"
+FIRST_IMPRESSED_AT_MS = "first_impressed_at_ms"
+PUBLISHED_AT_MS = "published_at_ms"
+
 USERS_TABLE = "users.parquet"
 ITEMS_TABLE = "items.parquet"
 

@@ -1,13 +1,19 @@
-"""Split by day: which day an impression falls on, and whether that day trains, evaluates, or lies outside."""
+"""Split by day and user: which day an impression falls on, and whether it trains, evaluates, or lies outside."""
+
+import datetime
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.batches import hash_of
 from data.schema import EVAL_SPLIT, TRAIN_SPLIT
 
 OUTSIDE_SPLIT = "outside"
+
+# Of its own, so that a held-out user is not a user of certain partitions.
+_HOLDOUT_HASH_KEY = "smalltowers-hold"
 
 
 def days_of(times, timezone):
@@ -41,26 +47,51 @@ def fill_days(days, times, timezone):
     return pc.coalesce(days, days_of(times, timezone)) if days.null_count else days
 
 
-def split_of(days, config):
-    """Split of each day.
+def split_of(days, user_ids, config, last_day):
+    """Split of each row.
 
     Args:
         days: Arrow string array, YYYY-MM-DD, without nulls.
+        user_ids: Arrow string array of the same length, without nulls.
         config: `SplitConfig`.
+        last_day: last day of the log, from which `eval_days` count back.
 
     Returns:
         (rows,) NumPy array of "train", "eval" and "outside".
     """
+    eval_from = first_eval_day(config, last_day)
     unique = pc.unique(days)
-    names = [_split_of_day(day, config) for day in unique.to_pylist()]
-    index = np.asarray(pc.index_in(days, value_set=unique))
-    return np.array(names, object)[index] if names else np.array([], object)
+    names = np.array([_split_of_day(day, config, eval_from) for day in unique.to_pylist()], object)
+    if not len(names):
+        return names
+    splits = names[np.asarray(pc.index_in(days, value_set=unique))]
+    if config.holdout_share:
+        share = hash_of(user_ids, _HOLDOUT_HASH_KEY) / 2.0**64
+        splits[(splits == TRAIN_SPLIT) & (share < config.holdout_share)] = OUTSIDE_SPLIT
+    return splits
 
 
-def _split_of_day(day, config):
+def first_eval_day(config, last_day):
+    """First evaluation day.
+
+    Args:
+        config: `SplitConfig`.
+        last_day: last day of the log, YYYY-MM-DD.
+
+    Returns:
+        YYYY-MM-DD.
+    """
+    if config.eval_from is not None:
+        return config.eval_from.isoformat()
+    end = min(last_day, config.eval_until.isoformat()) if config.eval_until else last_day
+    return (datetime.date.fromisoformat(end) - datetime.timedelta(days=config.eval_days - 1)).isoformat()
+
+
+def _split_of_day(day, config, eval_from):
     # ISO days sort as their text.
-    if day >= config.eval_from.isoformat():
+    if day >= eval_from:
         is_inside = config.eval_until is None or day <= config.eval_until.isoformat()
         return EVAL_SPLIT if is_inside else OUTSIDE_SPLIT
-    is_inside = config.train_from is None or day >= config.train_from.isoformat()
+    train_until = (datetime.date.fromisoformat(eval_from) - datetime.timedelta(days=config.gap_days)).isoformat()
+    is_inside = day < train_until and (config.train_from is None or day >= config.train_from.isoformat())
     return TRAIN_SPLIT if is_inside else OUTSIDE_SPLIT

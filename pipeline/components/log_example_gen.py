@@ -2,16 +2,15 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.dsl.io import fileio
 from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from data import ingest
 from data.config import DataConfig
-from data.counts import Counts
-from data.errors import EmptyLogError
-from data.join import IngestLogs
+from data.run import run_ingestion
 from data.schema import SPLITS
 from pipeline.components.artifacts import FeatureTables, IngestionReport
 
@@ -43,32 +42,22 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         config = DataConfig.model_validate_json(exec_properties["data_config"])
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        if spans := ingest.spans(config):
+            examples.set_string_custom_property("span", spans[-1])
+            examples.set_string_custom_property("spans", ",".join(spans))
         report_uri = artifact_utils.get_single_uri(output_dict["report"])
-        pipeline = self._make_beam_pipeline()
-        pipeline | IngestLogs(
+        counts = run_ingestion(
             config,
             {split: artifact_utils.get_split_uri([examples], split) for split in SPLITS},
             artifact_utils.get_single_uri(output_dict["feature_tables"]),
             report_uri,
+            self._get_tmp_dir(),
+            self._beam_pipeline_args,
         )
-        result = pipeline.run()
-        result.wait_until_finish()
-        counts = Counts.from_metrics(result.metrics())
-        counts.reconcile()
-        try:
-            counts.require_rows(config.split)
-        except EmptyLogError as error:
-            raise EmptyLogError(f"{error}{_first_dead_letter(report_uri)}") from None
-        Path(report_uri, COUNTS_FILE).write_text(json.dumps(dataclasses.asdict(counts), indent=2), encoding="utf-8")
+        fileio.makedirs(report_uri)
+        with fileio.open(f"{report_uri}/{COUNTS_FILE}", "w") as file:
+            file.write(json.dumps(dataclasses.asdict(counts), indent=2))
 
-
-def _first_dead_letter(folder):
-    """The first record that could not be read: TFX removes a failed component's outputs, so the message must say it."""
-    for path in sorted(Path(folder).glob("dead_letters*")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            letter = json.loads(line)
-            return f". The first dead letter: {letter['file']}, line {letter['line']}: {letter['reason']}"
-    return ""
 
 
 class LogExampleGen(base_beam_component.BaseBeamComponent):

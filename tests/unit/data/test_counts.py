@@ -4,20 +4,30 @@ import pytest
 
 from data.config import SplitConfig
 from data.counts import Counts
-from data.errors import EmptyLogError, ReconciliationError
+from data.errors import DeadLetterError, EmptyLogError, ReconciliationError
 
 COUNTS = Counts(
     impressions_read=15,
     impressions_train=5,
     impressions_eval=4,
-    impressions_outside=3,
+    impressions_outside=1,
+    impressions_open=1,
+    impressions_sampled_out=1,
     impressions_duplicate=2,
     impressions_dead_lettered=1,
     engagements_read=10,
     engagements_attributed=4,
     engagements_duplicate=3,
-    engagements_unattributed=2,
+    engagements_without_impression=1,
+    engagements_beyond_window=1,
     engagements_dead_lettered=1,
+    users_read=3,
+    users_kept=2,
+    users_duplicate=1,
+    items_read=2,
+    items_kept=1,
+    items_dead_lettered=1,
+    reasons={"engagements.unknown_kind": 1, "impressions.missing_user_id": 1, "items.not_a_record": 1},
 )
 SPLIT = SplitConfig(eval_from="2026-01-05", train_from="2026-01-01")
 
@@ -27,7 +37,7 @@ def test_what_adds_up_reconciles():
     Counts().reconcile()
 
 
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Counts) if f.name.startswith(("impr", "eng"))])
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Counts) if f.name != "reasons"])
 def test_any_lost_row_is_noticed(name):
     log = name.partition("_")[0]
     with pytest.raises(ReconciliationError, match=rf"{log} accounted for must equal {log} read. Received: "):
@@ -37,11 +47,11 @@ def test_any_lost_row_is_noticed(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"impressions_train": 0}, r"training day \(from 2026-01-01 until before 2026-01-05\). Received: 7 impressions"),
-        ({"impressions_eval": 0}, r"evaluation day \(from 2026-01-05 until the last day\). Received: 8 impressions"),
+        ({"impressions_train": 0}, r"training day \(from 2026-01-01 until before 2026-01-05\). Received: 12 impressions"),
+        ({"impressions_eval": 0}, r"evaluation day \(from 2026-01-05 until the last day\). Received: 12 impressions"),
         (
-            {"impressions_train": 0, "impressions_eval": 0, "impressions_outside": 0},
-            r"the impression log holds no usable row. Received: 15 records, 1 of them unreadable",
+            {"impressions_read": 15, "impressions_dead_lettered": 13},
+            r"the impression log holds no usable row. Received: 15 records, 13 of them unreadable",
         ),
     ],
 )
@@ -49,3 +59,12 @@ def test_empty_splits_are_named(changes, message):
     COUNTS.require_rows(SPLIT)
     with pytest.raises(EmptyLogError, match=message):
         dataclasses.replace(COUNTS, **changes).require_rows(SPLIT)
+
+
+def test_too_many_dead_letters_are_named_with_their_reasons():
+    COUNTS.require_readable(0.5)
+    with pytest.raises(DeadLetterError, match=r"at most 40.00% of the items .* Received: 1 of 2 \(50.00%\): not_a_record 1"):
+        COUNTS.require_readable(0.4)
+    with pytest.raises(DeadLetterError, match=r"at most 1.00% of the impressions .* 1 of 15 \(6.67%\): missing_user_id 1"):
+        COUNTS.require_readable(0.01)
+    Counts().require_readable(0.0)

@@ -1,0 +1,65 @@
+"""What ingestion leaves behind: TFRecord shards and Parquet tables, each written under another name and then renamed."""
+
+import contextlib
+import uuid
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from isal import igzip
+
+from data import examples
+
+EXAMPLE_FILE_PREFIX = "data_tfrecord"
+_ROWS_PER_CHUNK = 16_384
+
+
+def write_shard(folder, number, num_shards, table):
+    """Writes rows as one gz TFRecord shard of tf.Examples; a second attempt replaces the first.
+
+    Args:
+        folder: of the split.
+        number: of the shard, from 0.
+        num_shards: of the split.
+        table: `pyarrow.Table` in `data.columns.labelled_schema`.
+    """
+    path = FileSystems.join(folder, f"{EXAMPLE_FILE_PREFIX}-{number:05d}-of-{num_shards:05d}.gz")
+    with renamed_when_whole(path) as file, igzip.open(file, "wb", compresslevel=1) as shard:
+        for start in range(0, table.num_rows, _ROWS_PER_CHUNK):
+            shard.write(examples.framed(examples.encode(table.slice(start, _ROWS_PER_CHUNK))))
+
+
+def write_table(path, schema, tables):
+    """Writes a Parquet table, one row group for each piece.
+
+    Args:
+        path: of the file.
+        schema: `pyarrow.Schema`.
+        tables: iterable of `pyarrow.Table` with that schema.
+    """
+    with renamed_when_whole(path) as file, pq.ParquetWriter(pa.PythonFile(file, "w"), schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+
+
+@contextlib.contextmanager
+def renamed_when_whole(path):
+    """A file for writing that appears under its name only when the block has ended without an error.
+
+    Args:
+        path: of the file, local or on any Beam file system.
+
+    Yields:
+        Binary file object.
+    """
+    folder, name = FileSystems.split(path)
+    if not FileSystems.exists(folder):
+        FileSystems.mkdirs(folder)
+    # No reader's pattern matches a name that begins with a dot.
+    unfinished = FileSystems.join(folder, f".{name}.{uuid.uuid4().hex}")
+    with contextlib.closing(FileSystems.create(unfinished, compression_type=CompressionTypes.UNCOMPRESSED)) as file:
+        yield file
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+    FileSystems.rename([unfinished], [path])
