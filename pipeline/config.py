@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
+import pyarrow as pa
 import pydantic
 
+from data.columns import aggregate_column, aggregate_entries, labelled_schema
 from data.config import DataConfig, FrozenConfig
-from data.schema import LABELS, ColumnType, labelled_schema
+from data.schema import LABELS
 from models.config import ModelConfig, TrainConfig
 from pipeline.errors import ConfigError
 from serving.config import ServingConfig
@@ -33,6 +36,26 @@ class JobConfig(FrozenConfig):
     image: str = "smalltowers:latest"
 
 
+Distance = Annotated[float, pydantic.Field(gt=0, le=1)]
+
+
+class ValidationConfig(FrozenConfig):
+    """How far the distribution of a column may move; beyond it lies an anomaly.
+
+    Distances are the largest difference of a value's share (L-infinity) for strings, and the Jensen-Shannon divergence for
+    numbers; both lie within 0 and 1.
+
+    Attributes:
+        drift: largest distance by column between this run's rows and the previous run's, split by split.
+        skew: largest distance by column between the evaluation rows and the training rows.
+        blocking: whether an anomaly, one of the TFDV schema included, stops the push.
+    """
+
+    drift: dict[str, Distance] = {}
+    skew: dict[str, Distance] = {}
+    blocking: bool = True
+
+
 class EvaluationConfig(FrozenConfig):
     """What is measured by slice, and what a model must reach to be pushed.
 
@@ -55,6 +78,7 @@ class Config(FrozenConfig):
     Attributes:
         job: name and place.
         data: ingestion.
+        validation: of the labelled rows, against a schema and earlier rows.
         model: the ranker.
         train: its training.
         evaluation: slices and gates.
@@ -63,6 +87,7 @@ class Config(FrozenConfig):
 
     job: JobConfig
     data: DataConfig
+    validation: ValidationConfig = ValidationConfig()
     model: ModelConfig
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -88,23 +113,31 @@ class Config(FrozenConfig):
         return self.root / "features"
 
     @property
+    def sized_model(self):
+        """The ranker, told how many numbers each column of the past holds."""
+        aggregates = self.data.history.aggregates if self.data.history else ()
+        return self.model.sized({aggregate_column(each): len(aggregate_entries(each)) for each in aggregates})
+
+    @property
     def metadata_file(self):
         """The job's ML Metadata store."""
         return self.root / "metadata.sqlite"
 
     @pydantic.model_validator(mode="after")
     def _columns_exist(self):
-        data = self.data
-        schema = labelled_schema(data.context_columns, data.user_columns, data.item_columns)
+        schema = labelled_schema(self.data)
         known = set(schema.names)
-        for index, feature in enumerate(self.model.features):
+        for index, feature in enumerate(self.sized_model.features):
             _require_column(f"model.features.{index}.name", feature.name, known)
-            if feature.kind == "numeric" and str(schema.field(feature.name).type) == ColumnType.STRING.value:
-                raise ValueError(
-                    f"model.features.{index}: a numeric feature needs a numeric column. Received: {feature.name} (string)"
-                )
+            _require_suited_column(f"model.features.{index}", feature, schema.field(feature.name).type)
         for index, name in enumerate(self.evaluation.slices):
-            _require_column(f"evaluation.slices.{index}", name, known)
+            key = f"evaluation.slices.{index}"
+            _require_column(key, name, known)
+            if pa.types.is_list(schema.field(name).type):
+                raise ValueError(f"{key} must be a column with one value a row. Received: {name}")
+        for branch in ("drift", "skew"):
+            for name in getattr(self.validation, branch):
+                _require_column(f"validation.{branch}.{name}", name, known)
         for name in self.serving.context:
             _require_column(f"serving.context.{name}", name, known)
         labels = {task.label for task in self.model.tasks}
@@ -120,9 +153,21 @@ class Config(FrozenConfig):
 def _require_column(key, name, known):
     if name not in known:
         raise ValueError(
-            f"{key} must be a column of the log or declared in data.context_columns, data.user_columns or "
-            f"data.item_columns. Received: {name}"
+            f"{key} must be a column of the log or declared in data.context_columns, data.user_columns, data.item_columns "
+            f"or data.history. Received: {name}"
         )
+
+
+def _require_suited_column(key, feature, type_):
+    is_list = pa.types.is_list(type_)
+    is_string = pa.types.is_string(type_.value_type if is_list else type_)
+    is_suited, column = {
+        "numeric": (not is_string, "a numeric column"),
+        "categorical": (not is_list, "a column with one value a row"),
+        "sequence": (is_list and is_string, "a column with a list of strings"),
+    }[feature.kind]
+    if not is_suited:
+        raise ValueError(f"{key}: a {feature.kind} feature needs {column}. Received: {feature.name} ({type_})")
 
 
 def load(path, overrides=()):
@@ -170,12 +215,15 @@ def _apply(tree, override):
     tree[leaf] = value
 
 
+_TAGS = ("events", "kuairand", "categorical", "numeric", "sequence")
+
+
 def _describe(error):
     """One line for all problems that pydantic found."""
     problems = []
     for problem in error.errors():
         # A discriminated union adds its tag to the location; a user wrote no such key.
-        key = ".".join(str(part) for part in problem["loc"] if part not in ("events", "kuairand", "categorical", "numeric"))
+        key = ".".join(str(part) for part in problem["loc"] if part not in _TAGS)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"

@@ -1,3 +1,5 @@
+import itertools
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -55,7 +57,7 @@ def test_any_cut_in_any_order_merges_to_the_same(rows, cuts, random):
     whole = label_counts(as_table(rows))
     random.shuffle(rows)
     bounds = [0, *sorted(cuts), len(rows)]
-    parts = [label_counts(as_table(rows[start:end])) for start, end in zip(bounds, bounds[1:], strict=False)]
+    parts = [label_counts(as_table(rows[start:end])) for start, end in itertools.pairwise(bounds)]
     assert merge_label_counts(parts) == whole
     assert merge_label_counts([merge_label_counts(parts[:2]), *parts[2:]]) == whole
 

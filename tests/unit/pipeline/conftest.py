@@ -10,6 +10,7 @@ TREE = {
         "source": {"kind": "events", "impressions": "impressions.jsonl", "engagements": "engagements.jsonl"},
         "user_columns": {"country": "string"},
         "item_columns": {"age_days": "int", "duration_seconds": "float"},
+        "history": {"sequences": [{"name": "last_items"}]},
         "split": {"eval_from": "2026-01-02"},
     },
     "model": {

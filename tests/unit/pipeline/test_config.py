@@ -33,6 +33,17 @@ def test_defaults_and_paths(write, tree):
     assert [task.label for task in config.model.tasks] == ["click", "watch_seconds", "satisfaction"]
 
 
+def test_features_may_read_the_past(write, tree):
+    tree["model"]["features"] = [{"kind": "numeric", "name": name} for name in ("user_history", "item_age_hours")]
+    tree["model"]["features"].append({"kind": "sequence", "name": "last_items", "dimension": 4})
+    sized = load(write(tree)).sized_model.features
+    assert [(feature.name, getattr(feature, "size", None)) for feature in sized] == [
+        ("user_history", 15),
+        ("item_age_hours", None),
+        ("last_items", None),
+    ]
+
+
 def test_resolved_configuration_survives_json(write, tree):
     config = load(write(tree))
     assert Config.model_validate_json(config.model_dump_json()) == config
@@ -68,6 +79,14 @@ def test_overrides(write, tree, override, read, value):
         ("data.split.eval_from=soon", r"data\.split\.eval_from: .*Received: 'soon'"),
         ('evaluation.slices=["planet"]', r"evaluation\.slices\.0 must be a column .* Received: planet"),
         ("evaluation.min_auc.watch_seconds=0.7", r"evaluation\.min_auc\.watch_seconds must name a binary task"),
+        (
+            'evaluation.slices=["user_history"]',
+            r"evaluation\.slices\.0 must be a column with one value a row. Received: user_history",
+        ),
+        ("validation.drift.planet=0.1", r"validation\.drift\.planet must be a column .* Received: planet"),
+        ("validation.skew.planet=0.1", r"validation\.skew\.planet must be a column .* Received: planet"),
+        ("validation.drift.surface=0", r"validation\.drift\.surface: .*greater than 0\. Received: 0"),
+        ("validation.skew.surface=2", r"validation\.skew\.surface: .*less than or equal to 1\. Received: 2"),
         ("serving.context.planet=mars", r"serving\.context\.planet must be a column .* Received: planet"),
         (
             'model.tasks=[{label="click", head="binary"}]',
@@ -89,8 +108,32 @@ def test_wrong_overrides_name_the_key(write, tree, override, message):
     [
         ({"kind": "categorical", "name": "planet"}, r"model\.features\.0\.name must be a column .* Received: planet"),
         ({"kind": "numeric", "name": "country"}, r"model\.features\.0: a numeric feature needs a numeric column"),
+        (
+            {"kind": "numeric", "name": "last_items"},
+            r"model\.features\.0: a numeric feature needs a numeric column\. Received: last_items \(list<item: string>\)",
+        ),
+        (
+            {"kind": "categorical", "name": "user_history"},
+            r"model\.features\.0: a categorical feature needs a column with one value a row\. Received: user_history \(list",
+        ),
+        (
+            {"kind": "categorical", "name": "last_items"},
+            r"model\.features\.0: a categorical feature needs a column with one value a row\. Received: last_items",
+        ),
+        (
+            {"kind": "sequence", "name": "user_history", "dimension": 4},
+            r"model\.features\.0: a sequence feature needs a column with a list of strings\. Received: user_history \(list",
+        ),
+        (
+            {"kind": "sequence", "name": "country", "dimension": 4},
+            r"model\.features\.0: a sequence feature needs a column with a list of strings\. Received: country \(string\)",
+        ),
+        (
+            {"kind": "numeric", "name": "user_history", "size": 3},
+            r"features\.user_history\.size must be 15, as the data's\. Received: 3",
+        ),
         ({"kind": "categorical", "name": "click"}, r"model\.features: .*must not be a label.*Received: click"),
-        ({"kind": "sound", "name": "country"}, r"model\.features\.0: .*'categorical', 'numeric'"),
+        ({"kind": "sound", "name": "country"}, r"model\.features\.0: .*'categorical', 'numeric', 'sequence'"),
     ],
 )
 def test_wrong_features_name_the_key(write, tree, feature, message):
