@@ -3,7 +3,7 @@
 import pandas as pd
 
 from data.errors import LogFormatError
-from data.sources import events, kuairand
+from data.sources import events, kuairand, work
 
 _SOURCE_BY_KIND = {"events": events, "kuairand": kuairand}
 
@@ -48,6 +48,53 @@ def input_files(config):
         LogFormatError: If a glob matches no file.
     """
     return sorted({path for paths in files_by_log(config).values() for path in paths})
+
+
+def spans(config):
+    """The deliveries that are read, as `{SPAN}` stands for them in the paths of the impressions.
+
+    Args:
+        config: `DataConfig`.
+
+    Returns:
+        List of strings, oldest first; empty if the source has no spans.
+
+    Raises:
+        LogFormatError: If a glob matches no file, or no file of a span that shall be read.
+    """
+    return source_of(config).spans_read(config)
+
+
+def work_units(config):
+    """The logs in portions that can be read independently of each other.
+
+    `source_of(config).read_log(unit, config)` reads one.
+
+    Args:
+        config: `DataConfig`.
+
+    Returns:
+        Non-empty list of `data.sources.work.WorkUnit`.
+
+    Raises:
+        LogFormatError: If a glob matches no file, or a large Parquet file cannot be opened.
+    """
+    return [unit for log, paths in files_by_log(config).items() for unit in work.units_of(log, paths)]
+
+
+def input_bytes(config):
+    """Estimate of what the logs take in memory once they are decoded.
+
+    Args:
+        config: `DataConfig`.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        LogFormatError: If a glob matches no file, or a file's format is unknown.
+    """
+    return sum(work.decoded_bytes(path) for path in input_files(config))
 
 
 def check_source(config):

@@ -1,29 +1,30 @@
 """Log files: which ones a glob names, in which format, and their content in blocks of whole lines."""
 
-import glob
-import gzip
-import os
 import zlib
 from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 
+from data import storage
 from data.errors import LogFormatError
 
 JSONL = "jsonl"
 CSV = "csv"
 PARQUET = "parquet"
+TFRECORD = "tfrecord"
 
 _FORMAT_BY_SUFFIX = {
     ".jsonl": JSONL,
-    ".jsonl.gz": JSONL,
     ".json": JSONL,
-    ".json.gz": JSONL,
     ".csv": CSV,
-    ".csv.gz": CSV,
     ".parquet": PARQUET,
+    ".tfrecord": TFRECORD,
+    ".tfrecords": TFRECORD,
 }
+COMPRESSIONS = (".gz", ".zst")
+DAMAGES = (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException)
 _BLOCK_BYTES = 8 << 20
 
 
@@ -40,7 +41,7 @@ def match_files(key, pattern):
     Raises:
         LogFormatError: If no file matches.
     """
-    paths = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+    paths = [file.path for file in storage.match(pattern)]
     if not paths:
         raise LogFormatError(f"{key} must name at least one file; check the path or glob. Received: {pattern}")
     return paths
@@ -53,15 +54,31 @@ def file_format(path):
         path: file name or path.
 
     Returns:
-        `JSONL`, `CSV` or `PARQUET`.
+        `JSONL`, `CSV`, `PARQUET` or `TFRECORD`.
 
     Raises:
         LogFormatError: If the suffix is unknown.
     """
+    name = path.lower()
+    plain = name.removesuffix(compression_of(name))
     for suffix, format_ in _FORMAT_BY_SUFFIX.items():
-        if path.lower().endswith(suffix):
+        if plain.endswith(suffix) and (format_ != PARQUET or plain == name):
             return format_
-    raise LogFormatError(f"{path}: a log's name must end in one of {', '.join(_FORMAT_BY_SUFFIX)}")
+    raise LogFormatError(
+        f"{path}: a log's name must end in one of {', '.join(_FORMAT_BY_SUFFIX)}, all but .parquet also with .gz or .zst behind"
+    )
+
+
+def compression_of(path):
+    """The suffix that says how a file is compressed.
+
+    Args:
+        path: file name or path.
+
+    Returns:
+        ".gz", ".zst" or "".
+    """
+    return next((suffix for suffix in COMPRESSIONS if path.lower().endswith(suffix)), "")
 
 
 def unreadable(path, error):
@@ -78,39 +95,39 @@ def unreadable(path, error):
     return f"{path}: cannot be read, it is damaged or cut short; write or copy it again ({cause})"
 
 
-def line_blocks(path, block_bytes=_BLOCK_BYTES) -> Iterator[tuple[int, list[bytes]]]:
-    """Blocks of whole lines of a text file, plain or gz.
+def line_blocks(path, block_bytes=_BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
+    """Blocks of whole lines of a text file, plain or compressed, without a byte order mark.
 
     Args:
-        path: the file; a name that ends in .gz is decompressed.
-        block_bytes: least size of a block but the last, decompressed.
+        path: the file; a name that ends in .gz or .zst is decompressed.
+        block_bytes: about the size of a block, decompressed; a longer line is a block of its own.
 
     Yields:
-        Pairs (number of the first line, counted from 1; list of lines as bytes, without their newline).
+        Pairs (number of the first line, counted from 1; the lines' bytes without the last newline).
 
     Raises:
         LogFormatError: If the file cannot be read to its end.
     """
-    opener = gzip.open if path.lower().endswith(".gz") else open
-    first_line, rest = 1, b""
+    first_line, rest = 1, []
     try:
-        with opener(path, "rb") as file:
-            while chunk := file.read(block_bytes):
+        with storage.open_content(path) as content:
+            chunk = content.read(block_bytes).removeprefix(b"\xef\xbb\xbf")
+            while chunk:
                 whole, newline, tail = chunk.rpartition(b"\n")
-                if not newline:
-                    rest += tail
-                    continue
-                lines = (rest + whole).split(b"\n")
-                yield first_line, lines
-                first_line, rest = first_line + len(lines), tail
-    except (EOFError, OSError, zlib.error) as error:
+                if newline:
+                    block = b"".join([*rest, whole])
+                    yield first_line, block
+                    first_line, rest = first_line + block.count(b"\n") + 1, []
+                rest.append(tail)
+                chunk = content.read(block_bytes)
+    except DAMAGES as error:
         raise LogFormatError(unreadable(path, error)) from error
-    if rest:
-        yield first_line, [rest]
+    if block := b"".join(rest):
+        yield first_line, block
 
 
 def parquet_file(path):
-    """An open Parquet file.
+    """An open Parquet file; close it, or use it as a context.
 
     Args:
         path: the file.
@@ -122,6 +139,7 @@ def parquet_file(path):
         LogFormatError: If it is not a whole Parquet file.
     """
     try:
-        return pq.ParquetFile(path)
+        # Arrow reads local files itself, without Python's lock.
+        return pq.ParquetFile(storage.open_stored(path) if storage.is_remote(path) else path)
     except (pa.ArrowException, OSError) as error:
         raise LogFormatError(unreadable(path, error)) from error

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from data.errors import LogFormatError
 from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA, TIMESTAMP, EngagementKind
 from data.sources import decoding, files
-from data.sources.events import IMPRESSIONS, ITEMS, USERS, declared_columns, require_columns
-from data.sources.records import Column, ParsedBlock, parse_block
+from data.sources.events import IMPRESSIONS, ITEMS, USERS, require_columns, table_columns
+from data.sources.raw import RawBlock
+from data.sources.records import Column, Fault, ParsedBlock, latest_time, parse_block, type_by_own_name
 
 _PATTERN_BY_LOG = {
     IMPRESSIONS: "log_standard_*.csv",
@@ -50,8 +51,8 @@ _LOG_COLUMNS = [
     Column("hourmin", pa.int64(), at_least=0, at_most=2359),
     Column("tab", pa.string()),
     Column("is_rand", pa.int64()),
-    Column("play_time_ms", pa.float64(), is_required=True, at_least=0),
-    Column("duration_ms", pa.float64(), at_least=0),
+    Column("play_time_ms", pa.float64(), is_required=True, at_least=0, is_amount=True),
+    Column("duration_ms", pa.float64(), at_least=0, is_amount=True),
     *(Column(name, pa.int64(), at_least=0, at_most=1) for name in _SIGNAL_BY_KIND.values()),
 ]
 _KEY = ["user_id", "video_id", "time_ms"]
@@ -78,6 +79,19 @@ def input_files(config):
     }
 
 
+def spans_read(config):
+    """Spans that are read: KuaiRand has none.
+
+    Args:
+        config: `DataConfig` with a KuaiRand source.
+
+    Returns:
+        Empty list.
+    """
+    del config
+    return []
+
+
 def check(config):
     """Finds out, without reading the logs, whether they can be read as declared.
 
@@ -101,12 +115,11 @@ def check(config):
             require_columns(paths_by_log[log], [key, *declared])
 
 
-def read_log(log, path, config) -> Iterator[ParsedBlock]:
-    """Parsed blocks of one file: rows of the log as they are, rows of the tables in the contract.
+def read_log(unit, config) -> Iterator[ParsedBlock]:
+    """Parsed blocks of a portion of a log: rows of the log as they are, rows of the tables in the contract.
 
     Args:
-        log: "impressions", "users" or "items".
-        path: the file.
+        unit: `data.sources.work.WorkUnit` of "impressions", "users" or "items".
         config: `DataConfig` with a KuaiRand source.
 
     Yields:
@@ -115,21 +128,19 @@ def read_log(log, path, config) -> Iterator[ParsedBlock]:
     Raises:
         LogFormatError: If the file cannot be read to its end.
     """
+    log, latest_at = unit.log, latest_time()
     if log == IMPRESSIONS:
-        wanted, file_number = _LOG_COLUMNS, input_files(config)[log].index(path)
+        wanted = _LOG_COLUMNS
     else:
-        key, declared = ("user_id", config.user_columns) if log == USERS else ("video_id", config.item_columns)
-        wanted = [Column(key, pa.string(), is_required=True), *declared_columns(declared)]
-    for raw in decoding.decode_file(path, {column.name: column.type for column in wanted}):
+        wanted = table_columns(log, config, {"item_id": Column("item_id", pa.string(), own_name="video_id")})
+    for raw in decoding.decode_unit(unit, type_by_own_name(wanted)):
         if log == IMPRESSIONS:
             # The line number travels with its row through the parser, which may drop rows.
-            lines = pa.array(raw.lines + (file_number << 40))
-            raw = decoding.RawBlock(raw.columns.append_column(SEQUENCE, lines), raw.lines, raw.record, raw.rejected)
-            yield parse_block(raw, log, path, [*wanted, Column(SEQUENCE, pa.int64())], "ms", _log_demands)
+            lines = pa.array(raw.lines + (unit.file_number << 40))
+            raw = RawBlock(raw.columns.append_column(SEQUENCE, lines), raw.lines, raw.record, raw.rejected)
+            yield parse_block(raw, unit, [*wanted, Column(SEQUENCE, pa.int64())], latest_at, _log_demands)
         else:
-            block = parse_block(raw, log, path, wanted, "ms")
-            names = ["item_id" if name == "video_id" else name for name in block.rows.column_names]
-            yield ParsedBlock(block.rows.rename_columns(names), block.dead_letters, block.num_read)
+            yield parse_block(raw, unit, wanted, latest_at)
 
 
 def first_rows(rows):
@@ -192,7 +203,8 @@ def engagements(rows):
 
 def _log_demands(rows):
     is_day = pc.match_substring_regex(rows["date"].cast(pa.string()), r"^\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
-    yield ~np.asarray(pc.fill_null(is_day, False)).astype(bool), "date must be a day as YYYYMMDD"
+    is_bad = ~pc.fill_null(is_day, False).to_numpy().astype(bool)
+    yield Fault(is_bad, "bad_date", "date must be a day as YYYYMMDD")
 
 
 def _impression_id(rows):

@@ -1,36 +1,40 @@
-"""Raw columns, brought to the types of the schema, with a one-line reason for each row that does not fit."""
+"""Raw blocks as rows in the types of the schema, with a one-line reason for each record that does not fit."""
 
 import dataclasses
+import datetime
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.schema import DEAD_LETTER_SCHEMA, TIMESTAMP
+from data.sources import conform
 
-_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-# Times outside of [1970, 2262) are taken for a wrong unit; pandas cannot represent later ones.
-_END_OF_TIME_US = 9_214_646_400 * 1_000_000
 _RECORD_CHARACTERS = 1_000
-_INT_REGEX = r"^-?\d{1,18}(\.0*)?$"
-_FLOAT_REGEX = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_NUMERIC_TIME_REGEX = r"^\d+(\.\d+)?$"
-_ISO_REGEX = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
-_ZONE_REGEX = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
+# Clocks differ and time zones are mistaken; beyond that a time is wrong, and would move the watermark of all logs.
+_LATEST_AHEAD = datetime.timedelta(days=1)
+_MAX_FLOAT32 = 3.4e38
+_PRESENT = "present"
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """What a column must hold.
+    """What a column must hold, and where the log has it.
 
     Attributes:
-        name: in the log and in the table that comes back.
+        name: in the table that comes back.
         type: Arrow type that it gets.
         is_required: whether null is an error.
         above: exclusive lower bound of a number, or None.
         at_least: lower bound of a number, or None.
         at_most: upper bound of a number, or None.
         one_of: allowed strings, or None for any.
+        is_amount: whether it measures what a user did: its faults are then counted as those of amounts.
+        own_name: name in the log; None for the same.
+        time_unit: "s", "ms" or "us", unit of times that are numbers.
+        scale: positive factor from the log's numbers to the contract's.
+        value_by_own: the contract's value by the log's.
     """
 
     name: str
@@ -40,6 +44,38 @@ class Column:
     at_least: float | None = None
     at_most: float | None = None
     one_of: tuple[str, ...] | None = None
+    is_amount: bool = False
+    own_name: str | None = None
+    time_unit: str = "ms"
+    scale: float = 1.0
+    value_by_own: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name_in_log(self):
+        """Name that the log has for the column."""
+        return self.own_name or self.name
+
+    @property
+    def label(self):
+        """Name for messages: the contract's, and the log's where it differs."""
+        return self.name if self.name_in_log == self.name else f"{self.name} (column {self.own_name})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A demand that some rows do not meet.
+
+    Attributes:
+        is_bad: (rows,) bool NumPy array.
+        slug: short stable name of the class of reasons, for counting.
+        demand: what the value must be, or of which rows it is missing ("in a play"), or without a column the whole reason.
+        column: the `Column` at fault, or None.
+    """
+
+    is_bad: np.ndarray
+    slug: str
+    demand: str
+    column: Column | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,223 +86,197 @@ class ParsedBlock:
         rows: `pyarrow.Table` in the types of the schema.
         dead_letters: `pyarrow.Table` in `DEAD_LETTER_SCHEMA`, the records that are not in `rows`.
         num_read: records in the block.
+        reason_counts: number of dead letters by the class of their reason, as "unknown_kind" or "missing_user_id".
     """
 
     rows: pa.Table
     dead_letters: pa.Table
     num_read: int
+    reason_counts: dict[str, int]
 
 
-def column_of(field, **bounds):
+def column_of(field, **attributes):
     """The column that a field of the schema asks for.
 
     Args:
         field: `pyarrow.Field`; required unless nullable.
-        **bounds: further attributes of `Column`.
+        **attributes: further attributes of `Column`.
 
     Returns:
         `Column`.
     """
-    return Column(field.name, field.type, is_required=not field.nullable, **bounds)
+    return Column(field.name, field.type, is_required=not field.nullable, **attributes)
 
 
-def parse_block(raw, log, path, columns, time_unit, check=None):
+def type_by_own_name(columns):
+    """What a reader must look for in the log.
+
+    Args:
+        columns: list of `Column`.
+
+    Returns:
+        Dict from the log's name to the Arrow type that the column shall get; a string where two columns share a name.
+    """
+    ordered = sorted(columns, key=lambda column: pa.types.is_string(column.type))
+    return {column.name_in_log: column.type for column in ordered}
+
+
+def latest_time():
+    """The moment after which a time is taken for wrong: a day from now.
+
+    Returns:
+        `datetime.datetime` in UTC.
+    """
+    return datetime.datetime.now(datetime.timezone.utc) + _LATEST_AHEAD
+
+
+def parse_block(raw, unit, columns, latest_at, check=None):
     """Rows of a raw block in the types of the schema.
 
     Args:
         raw: `data.sources.decoding.RawBlock`.
-        log: name of the log, for dead letters.
-        path: the file, for dead letters.
+        unit: `data.sources.work.WorkUnit` that it is of, for dead letters.
         columns: list of `Column`.
-        time_unit: "s", "ms" or "us", unit of times that are numbers.
-        check: None, or a function from the table to pairs (bad rows as bool array, reason) of further demands.
+        latest_at: `datetime.datetime`; later times are dead letters.
+        check: None, or a function from the table to an iterable of `Fault`.
 
     Returns:
         `ParsedBlock`.
     """
-    reasons = np.full(raw.columns.num_rows, None, object)
-    arrays = []
+    arrays, faults = [], []
     for column in columns:
-        array, bad, demand = _conform(raw.columns, column, time_unit)
+        array, column_faults = conformed(raw.columns, column, latest_at)
         arrays.append(array)
-        for row in np.flatnonzero(bad & _is_none(reasons)):
-            value = raw.columns[column.name][int(row)].as_py() if column.name in raw.columns.column_names else None
-            reasons[row] = _reason(column, demand, value)
+        faults += column_faults
     table = pa.table(arrays, names=[column.name for column in columns])
-    for bad, reason in check(table) if check else ():
-        reasons[bad & _is_none(reasons)] = reason
-    bad_rows = np.flatnonzero(~_is_none(reasons))
-    letters = [(line, reason, record) for line, reason, record in raw.rejected]
-    letters += [(int(raw.lines[row]), reasons[row], raw.record(row)) for row in bad_rows]
-    rows = table.filter(pa.array(_is_none(reasons))) if len(bad_rows) else table
-    return ParsedBlock(rows, _dead_letters(log, path, letters), raw.columns.num_rows + len(raw.rejected))
+    faults += (fault for fault in (check(table) if check else ()) if fault.is_bad.any())
+    cause_by_row = {}
+    for fault in faults:
+        for row in np.flatnonzero(fault.is_bad).tolist():
+            if row not in cause_by_row:
+                cause_by_row[row] = _cause(raw.columns, row, fault)
+    letters = list(raw.rejected)
+    letters += [(int(raw.lines[row]), *cause, raw.record(row)) for row, cause in cause_by_row.items()]
+    if cause_by_row:
+        is_good = np.ones(table.num_rows, bool)
+        is_good[list(cause_by_row)] = False
+        table = table.filter(pa.array(is_good))
+    reason_counts = dict(sorted(Counter(slug for _, slug, _, _ in letters).items()))
+    return ParsedBlock(table, _dead_letters(unit, letters), raw.columns.num_rows + len(raw.rejected), reason_counts)
 
 
-def _is_none(reasons):
-    return np.equal(reasons, None).astype(bool)
+def conformed(table, column, latest_at):
+    """A raw column in its type, and where it does not fit.
 
+    Args:
+        table: `pyarrow.Table` of raw columns under the log's names.
+        column: `Column`.
+        latest_at: `datetime.datetime`; later times do not fit.
 
-def _reason(column, demand, value):
-    if value is None or value == "":
-        return f"{column.name} is missing"
-    return " ".join(f"{column.name} must be {demand}. Received: {str(value)[:80]!r}".split())
-
-
-def _dead_letters(log, path, letters):
-    return pa.Table.from_pylist(
-        [
-            {"log": log, "file": path, "line": line, "reason": reason, "record": record[:_RECORD_CHARACTERS]}
-            for line, reason, record in sorted(letters)
-        ],
-        schema=DEAD_LETTER_SCHEMA,
-    )
-
-
-def _conform(table, column, time_unit):
-    """The column in its type (null where it does not fit), where it does not fit, and what it must be."""
-    if column.name not in table.column_names:
-        array = pa.nulls(table.num_rows, column.type)
-        return array, np.full(table.num_rows, column.is_required), "present"
-    raw = _plain(table[column.name])
-    if pa.types.is_timestamp(column.type):
-        array, demand = _to_time(raw, time_unit), "ISO 8601 or a number within 1970 to 2261 in time_unit"
-    elif pa.types.is_string(column.type):
-        array, demand = _to_string(raw), "a string"
-    elif pa.types.is_integer(column.type):
-        array, demand = _to_int(raw), "an integer"
+    Returns:
+        Pair (Arrow array, null where the value does not fit; list of `Fault`, empty if all fit).
+    """
+    if column.name_in_log not in table.column_names:
+        is_bad = np.full(table.num_rows, column.is_required and table.num_rows > 0)
+        return pa.nulls(table.num_rows, column.type), _fault(is_bad, f"missing_{column.name}", _PRESENT, column)
+    raw = conform.mapped(conform.plain(table[column.name_in_log]), column.value_by_own)
+    if raw.null_count == len(raw):
+        array, faults = pa.nulls(len(raw), column.type), []
     else:
-        array, demand = _to_float(raw), "a finite number"
-    bad = np.asarray(pc.and_(pc.is_valid(raw), pc.is_null(array))).astype(bool)
-    array, out_of_bounds, bound = _bounded(array, column)
-    if not bad.any() and bound:
-        demand = bound
-    bad |= out_of_bounds
-    if column.is_required:
-        bad |= np.asarray(array.is_null())
-    return array.cast(column.type), bad, demand
+        array, faults = _converted(conform.without_nan(raw), column, latest_at)
+    if column.is_required and array.null_count:
+        faults += _fault(_numpy(array.is_null()), f"missing_{column.name}", _PRESENT, column)
+    return (array if array.type == column.type else array.cast(column.type)), faults
 
 
-def _bounded(array, column):
-    bad, demands = np.zeros(len(array), bool), []
+def _converted(raw, column, latest_at):
+    if pa.types.is_timestamp(column.type):
+        array, demand = conform.to_time(raw, column.time_unit), "ISO 8601 or a number within 1970 to 2261 in time_unit"
+    elif pa.types.is_string(column.type):
+        array, demand = conform.to_string(raw), "a string"
+    elif pa.types.is_integer(column.type):
+        array, demand = conform.to_int(raw, column.scale), "an integer"
+    else:
+        array, demand = conform.to_float(raw, column.scale), "a finite number"
+    faults = []
+    if array.null_count > raw.null_count:
+        is_bad = _numpy(pc.and_(raw.is_valid(), array.is_null()))
+        if column.is_amount:
+            faults += _fault(is_bad & _numpy(conform.is_not_finite(raw)), "non_finite_amount", demand, column)
+        faults += _fault(is_bad, f"bad_{column.name}", demand, column)
+    if pa.types.is_timestamp(column.type):
+        is_late = pc.greater(array, pa.scalar(latest_at, TIMESTAMP))
+        faults += _fault(_numpy(is_late), "future", "at most a day later than now", column)
+    elif pa.types.is_string(column.type):
+        if column.one_of is not None:
+            is_unknown = pc.and_(array.is_valid(), pc.invert(pc.is_in(array, value_set=pa.array(column.one_of))))
+            faults += _fault(_numpy(is_unknown), f"unknown_{column.name}", f"one of {', '.join(column.one_of)}", column)
+    else:
+        faults += _out_of_bounds(array, column)
+    return array, faults
+
+
+def _out_of_bounds(array, column):
+    is_bad, demands = np.zeros(len(array), bool), []
     for bound, is_outside, words in (
         (column.above, pc.less_equal, "above"),
         (column.at_least, pc.less, "at least"),
         (column.at_most, pc.greater, "at most"),
     ):
         if bound is not None:
-            bad |= np.asarray(pc.fill_null(is_outside(array, bound), False))
+            is_bad |= _numpy(is_outside(array, bound))
             demands.append(f"{words} {bound:g}")
-    if column.one_of is not None:
-        known = pc.is_in(array, value_set=pa.array(column.one_of, pa.string()))
-        bad |= np.asarray(pc.and_(array.is_valid(), pc.invert(known)))
-        demands.append(f"one of {', '.join(column.one_of)}")
+    slug = "negative_amount" if column.is_amount else f"bad_{column.name}"
+    faults = _fault(is_bad, slug, " and ".join(demands), column)
     if pa.types.is_float32(column.type):
-        bad |= np.asarray(pc.fill_null(pc.greater(pc.abs(array), 3.4e38), False))
-    return array, bad, " and ".join(demands)
+        is_beyond = _numpy(pc.greater(pc.abs(array), _MAX_FLOAT32))
+        faults += _fault(is_beyond, f"bad_{column.name}", "within the range of float32", column)
+    return faults
 
 
-def _plain(column):
-    """One contiguous array without dictionaries, large strings, decimals and dates; "" and NaN are null."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_large_string(array.type) or pa.types.is_date(array.type):
-        array = array.cast(pa.string())
-    if pa.types.is_decimal(array.type):
-        array = array.cast(pa.float64())
-    if pa.types.is_string(array.type):
-        return _where(pc.not_equal(array, ""), array)
-    if pa.types.is_floating(array.type):
-        return _where(pc.invert(pc.is_nan(array)), array)
-    return array
+def _fault(is_bad, slug, demand, column):
+    return [Fault(is_bad, slug, demand, column)] if is_bad.any() else []
 
 
-def _where(condition, array):
-    return pc.if_else(condition, array, pa.scalar(None, array.type))
+def _numpy(condition):
+    """An Arrow bool array as NumPy's; null is false."""
+    condition = pc.fill_null(condition, False) if condition.null_count else condition
+    return condition.to_numpy(zero_copy_only=False).astype(bool, copy=False)
 
 
-def _to_string(array):
-    if pa.types.is_string(array.type):
-        return array
-    if pa.types.is_integer(array.type):
-        return array.cast(pa.string())
-    if pa.types.is_floating(array.type):
-        integral = _where(pc.equal(pc.floor(array), array), array)
-        whole = _where(pc.less(pc.abs(integral), 2.0**62), integral).cast(pa.int64()).cast(pa.string())
-        return pc.coalesce(whole, array.cast(pa.string()))
-    return pa.nulls(len(array), pa.string())
+def _cause(table, row, fault):
+    """Class and text of the reason why a row does not meet a demand."""
+    column = fault.column
+    if column is None:
+        return fault.slug, fault.demand
+    value = None
+    if column.name_in_log in table.column_names:
+        value = _scalar_text(table[column.name_in_log][row])
+    if value is None or value == "":
+        is_of_some_rows = fault.slug == f"missing_{column.name}" and fault.demand != _PRESENT
+        where = f" {fault.demand}" if is_of_some_rows else ""
+        return f"missing_{column.name}", f"{column.label} is missing{where}"
+    slug, demand = fault.slug, fault.demand
+    if slug == f"missing_{column.name}":
+        # Only a NaN is neither missing nor a fault of its own.
+        slug = "non_finite_amount" if column.is_amount else f"bad_{column.name}"
+        demand = "a finite number"
+    return slug, " ".join(f"{column.label} must be {demand}. Received: {value}".split())
 
 
-def _to_int(array):
-    if pa.types.is_boolean(array.type) or pa.types.is_integer(array.type):
-        return array.cast(pa.int64())
-    if pa.types.is_floating(array.type):
-        integral = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), 2.0**62))
-        return _where(integral, array).cast(pa.int64())
-    if pa.types.is_string(array.type):
-        matches = _where(pc.match_substring_regex(array, _INT_REGEX), array)
-        return pc.replace_substring_regex(matches, r"\..*$", "").cast(pa.int64())
-    return pa.nulls(len(array), pa.int64())
-
-
-def _to_float(array):
-    if pa.types.is_string(array.type):
-        numbers = _where(pc.match_substring_regex(array, _FLOAT_REGEX), array).cast(pa.float64())
-    elif pa.types.is_boolean(array.type):
-        numbers = array.cast(pa.int8()).cast(pa.float64())
-    elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
-        numbers = array.cast(pa.float64(), safe=False)
-    else:
-        return pa.nulls(len(array), pa.float64())
-    return _where(pc.is_finite(numbers), numbers)
-
-
-def _to_time(array, time_unit):
-    if pa.types.is_timestamp(array.type):
-        zoned = array if array.type.tz else array.cast(pa.timestamp(array.type.unit, tz="UTC"))
-        microseconds = zoned.cast(TIMESTAMP, safe=False).cast(pa.int64())
-    elif pa.types.is_integer(array.type):
-        limit = _END_OF_TIME_US // _MICROSECONDS[time_unit]
-        microseconds = pc.multiply(_where(pc.less(pc.abs(array), limit), array).cast(pa.int64()), _MICROSECONDS[time_unit])
-    elif pa.types.is_floating(array.type):
-        scaled = pc.round(pc.multiply(array, float(_MICROSECONDS[time_unit])))
-        microseconds = _where(pc.less(pc.abs(scaled), float(_END_OF_TIME_US)), scaled).cast(pa.int64())
-    elif pa.types.is_string(array.type):
-        microseconds = _string_times(array, time_unit)
-    else:
-        return pa.nulls(len(array), TIMESTAMP)
-    in_range = pc.and_(pc.greater_equal(microseconds, 0), pc.less(microseconds, _END_OF_TIME_US))
-    return _where(in_range, microseconds).cast(TIMESTAMP)
-
-
-def _string_times(array, time_unit):
-    """Microseconds since 1970 of times that are ISO 8601 or numbers, null where neither."""
-    is_number = pc.match_substring_regex(array, _NUMERIC_TIME_REGEX)
-    is_whole = pc.match_substring_regex(array, r"^\d{1,18}$")
-    whole = _to_time(_where(is_whole, array).cast(pa.int64()), time_unit).cast(pa.int64())
-    fractional = _where(pc.and_(is_number, pc.invert(is_whole)), array).cast(pa.float64())
-    iso = _where(pc.match_substring_regex(array, _ISO_REGEX), array)
-    return pc.coalesce(whole, _to_time(fractional, time_unit).cast(pa.int64()), _iso_times(iso))
-
-
-def _iso_times(array):
-    if array.null_count == len(array):
-        return pa.nulls(len(array), pa.int64())
-    # Arrow reads at most six decimals here, wants a clock time before a zone, and a zone everywhere or nowhere.
-    array = pc.replace_substring_regex(array, r"(\.\d{6})\d+", r"\1")
-    array = pc.if_else(pc.equal(pc.utf8_length(array), 10), pc.binary_join_element_wise(array, "00:00", " "), array)
-    has_zone = pc.match_substring_regex(array, _ZONE_REGEX)
-    array = pc.if_else(has_zone, array, pc.binary_join_element_wise(array, "Z", ""))
+def _scalar_text(scalar):
     try:
-        return array.cast(TIMESTAMP).cast(pa.int64())
-    except pa.ArrowInvalid:
-        return pa.array([_iso_time(value) for value in array.to_pylist()], pa.int64())
+        value = scalar.as_py()
+    except UnicodeDecodeError:
+        value = scalar.cast(pa.binary()).as_py()
+    return value if value is None or value == "" else repr(str(value)[:80])
 
 
-def _iso_time(value):
-    try:
-        return None if value is None else pa.scalar(value).cast(TIMESTAMP).cast(pa.int64()).as_py()
-    except pa.ArrowInvalid:
-        return None
+def _dead_letters(unit, letters):
+    return pa.Table.from_pylist(
+        [
+            {"log": unit.log, "file": unit.path, "line": line, "reason": reason, "record": record[:_RECORD_CHARACTERS]}
+            for line, _, reason, record in sorted(letters)
+        ],
+        schema=DEAD_LETTER_SCHEMA,
+    )

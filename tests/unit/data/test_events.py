@@ -12,6 +12,7 @@ from data.errors import LogFormatError
 from data.ingest import check_source, input_files
 from data.schema import DEAD_LETTER_SCHEMA, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA
 from data.sources import events
+from data.sources.work import WorkUnit
 from tests.unit.data.rows import at, data_config
 
 IMPRESSION = {"impression_id": "a", "user_id": "u", "item_id": "i", "impressed_at": 1767225600000}
@@ -50,7 +51,7 @@ def config_of(folder, suffix=".jsonl", **keys):
 
 
 def read(log, path, config):
-    blocks = list(events.read_log(log, str(path), config))
+    blocks = list(events.read_log(WorkUnit(log, str(path)), config))
     rows = pa.concat_tables([block.rows for block in blocks])
     letters = pa.concat_tables([block.dead_letters for block in blocks])
     assert letters.schema == DEAD_LETTER_SCHEMA

@@ -3,7 +3,7 @@ import pytest
 
 from data.attribution import attribute
 from data.errors import LogFormatError
-from data.ingest import check_source, input_files
+from data.ingest import check_source, input_files, work_units
 from data.schema import ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA
 from data.sources import kuairand
 from tests.unit.data.rows import data_config
@@ -31,8 +31,8 @@ def config_of(folder, rows=ROWS, header=HEADER, **keys):
 
 
 def read(log, config):
-    paths = kuairand.input_files(config)[log]
-    blocks = [block for path in paths for block in kuairand.read_log(log, path, config)]
+    units = [unit for unit in work_units(config) if unit.log == log]
+    blocks = [block for unit in units for block in kuairand.read_log(unit, config)]
     return (
         pa.concat_tables([block.rows for block in blocks]),
         pa.concat_tables([block.dead_letters for block in blocks]).to_pylist(),

@@ -1,0 +1,123 @@
+"""JSONL: Arrow's reader for whole blocks, line by line only where it refuses."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from data.sources import files
+from data.sources.raw import RawBlock, block_of_records, line_text
+
+_SAMPLE_LINES = 50
+_EMPTY_LINE = re.compile(rb"\n[ \t\r]*\n|\A[ \t\r]*\n")
+_HEAD_BYTES = 1 << 16
+
+
+def column_names(path, num_records):
+    """Names in the first records of a file.
+
+    Args:
+        path: the file.
+        num_records: at most so many records count.
+
+    Returns:
+        List of names, in order of appearance.
+
+    Raises:
+        LogFormatError: If the file cannot be read.
+    """
+    _, block = next(files.line_blocks(path, _HEAD_BYTES), (1, b""))
+    names = {}
+    for line in block.split(b"\n", num_records)[:num_records]:
+        record, _ = _record(line)
+        names.update(dict.fromkeys(record or {}))
+    return list(names)
+
+
+def decode(path, type_by_name):
+    """Raw blocks of a file.
+
+    Args:
+        path: the file.
+        type_by_name: wanted columns and the Arrow types that they shall get in the end.
+
+    Yields:
+        `RawBlock`.
+
+    Raises:
+        LogFormatError: If the file cannot be read to its end.
+    """
+    for first_line, block in files.line_blocks(path):
+        table = _table(block, type_by_name)
+        if table is not None:
+            lines = np.arange(first_line, first_line + table.num_rows)
+            yield RawBlock(table, lines, _LineOfBlock(block), [])
+            continue
+        numbered = [(number, line) for number, line in enumerate(block.split(b"\n"), first_line) if line.strip()]
+        if numbered:
+            yield block_of_records(((number, line, *_record(line)) for number, line in numbered), type_by_name, line_text)
+
+
+class _LineOfBlock:
+    """Text of a line by its place; lines are told apart only if one is asked for."""
+
+    def __init__(self, block):
+        self._block = block
+        self._lines = None
+
+    def __call__(self, row):
+        self._lines = self._lines or self._block.split(b"\n")
+        return line_text(self._lines[row])
+
+
+def _table(block, type_by_name):
+    """Arrow's table of a block, or None where a line is empty, no record, or of types that differ from its neighbours'."""
+    try:
+        block.decode("utf-8")
+        table = pa.json.read_json(
+            pa.BufferReader(block),
+            read_options=pa.json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            parse_options=pa.json.ParseOptions(
+                explicit_schema=_schema(block, type_by_name), unexpected_field_behavior="ignore"
+            ),
+        )
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+    # Arrow skips empty lines and takes two objects on one line for two rows: then rows no longer tell their line.
+    if table.num_rows != block.count(b"\n") + 1 or _EMPTY_LINE.search(block):
+        return None
+    return table
+
+
+def _schema(block, type_by_name):
+    """Arrow types to expect in a block, judged by its first records: a string column may hold integers."""
+    sample = [_record(line)[0] or {} for line in block.split(b"\n", _SAMPLE_LINES)[:_SAMPLE_LINES]]
+    fields = []
+    for name, type_ in type_by_name.items():
+        value = next((record[name] for record in sample if record.get(name) is not None), None)
+        if isinstance(value, bool):
+            raw = pa.bool_()
+        elif pa.types.is_floating(type_) or isinstance(value, float):
+            raw = pa.float64()
+        elif isinstance(value, int) or (value is None and pa.types.is_integer(type_)):
+            raw = pa.int64()
+        else:
+            raw = pa.string()
+        fields.append(pa.field(name, raw))
+    return pa.schema(fields)
+
+
+def _record(line):
+    """Values of a line, or None and why there are none."""
+    try:
+        record = json.loads(line)
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None, "record must be valid Unicode. Received: half of a surrogate pair"
+    except (ValueError, RecursionError) as error:
+        return None, f"record must be valid JSON: {' '.join(str(error).split())}"
+    if not isinstance(record, dict):
+        return None, f"record must be a JSON object. Received: {type(record).__name__}"
+    return record, None
