@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from data.config import FrozenConfig
-from data.schema import CLICK, KEY_COLUMNS, LABELS, SATISFACTION, WATCH_SECONDS, mask_name
+from data.schema import CLICK, KEY_COLUMNS, LABELS, SATISFACTION, WATCH_SECONDS, mask_name, weight_name
 
 Units = Annotated[int, pydantic.Field(ge=1)]
 
@@ -31,7 +31,7 @@ class CategoricalFeatureConfig(FrozenConfig):
 
 
 class NumericFeatureConfig(FrozenConfig):
-    """A numeric column, one input of the bottom.
+    """A column with a number in a row, or with a vector of them, of which each entry is transformed by itself.
 
     Attributes:
         kind: "numeric".
@@ -39,7 +39,9 @@ class NumericFeatureConfig(FrozenConfig):
         transform: "zscore", "log" (log1p of the value clipped at 0, then z-score) or "bucket" (quantile buckets, embedded).
         num_buckets: of the "bucket" transform.
         dimension: width of the embedding of a bucket.
-        default: stands in where a row or a request lacks the column.
+        default: stands in where a row or a request lacks the column, in every entry of a vector.
+        size: numbers in a row; None takes the shape that the data declares, and 1 where it declares none. The pipeline
+            fills it in for columns of history.
     """
 
     kind: Literal["numeric"]
@@ -48,9 +50,46 @@ class NumericFeatureConfig(FrozenConfig):
     num_buckets: int = pydantic.Field(20, ge=2)
     dimension: int = pydantic.Field(8, ge=1)
     default: float = 0.0
+    size: int | None = pydantic.Field(None, ge=1)
 
 
-FeatureConfig = Annotated[CategoricalFeatureConfig | NumericFeatureConfig, pydantic.Field(discriminator="kind")]
+class SequenceFeatureConfig(FrozenConfig):
+    """A column with a list of strings in a row, newest first: the mean of their embeddings, zeros for an empty list.
+
+    Attributes:
+        kind: "sequence".
+        name: column of the labelled rows.
+        dimension: width of the embedding; None with `shares`.
+        shares: categorical feature whose vocabulary and embedding table the entries use too; None for their own.
+        max_length: only so many entries, the newest, are read.
+        min_count: entries seen less often in training share the out-of-vocabulary buckets; of an own vocabulary.
+        num_oov_buckets: at least 1; of an own vocabulary.
+    """
+
+    kind: Literal["sequence"]
+    name: str
+    dimension: int | None = pydantic.Field(None, ge=1)
+    shares: str | None = None
+    max_length: int = pydantic.Field(20, ge=1)
+    min_count: int = pydantic.Field(1, ge=1)
+    num_oov_buckets: int = pydantic.Field(1, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_table(self):
+        if (self.dimension is None) == (self.shares is None):
+            raise ValueError(
+                f"one of dimension and shares must be given. Received: dimension={self.dimension}, shares={self.shares}"
+            )
+        if self.shares is not None and (self.min_count, self.num_oov_buckets) != (1, 1):
+            raise ValueError(
+                f"min_count and num_oov_buckets must be set at the feature that is shared. Received: shares={self.shares}"
+            )
+        return self
+
+
+FeatureConfig = Annotated[
+    CategoricalFeatureConfig | NumericFeatureConfig | SequenceFeatureConfig, pydantic.Field(discriminator="kind")
+]
 
 
 class SmallTowerConfig(FrozenConfig):
@@ -100,7 +139,7 @@ class ModelConfig(FrozenConfig):
     """Features -> embeddings -> shared bottom -> main tower and small tower per task -> heads.
 
     Attributes:
-        features: inputs; a label, a mask or a key column is refused.
+        features: inputs; a label, its mask or weight, or a key column is refused.
         bottom_units: widths of the shared bottom's layers.
         tower_units: widths of every main tower's hidden layers.
         dropout: rate in [0, 1) after every hidden layer of bottom and towers.
@@ -127,10 +166,17 @@ class ModelConfig(FrozenConfig):
     @pydantic.field_validator("features")
     @classmethod
     def _features_may_be_read(cls, features):
-        forbidden = {*LABELS, *(mask_name(label) for label in LABELS), *KEY_COLUMNS}
+        forbidden = {*LABELS, *map(mask_name, LABELS), *map(weight_name, LABELS), *KEY_COLUMNS}
         for name in _names_once("features.name", [feature.name for feature in features]):
             if name in forbidden:
-                raise ValueError(f"features.name must not be a label, a mask or a key column. Received: {name}")
+                raise ValueError(f"features.name must not be a label, a mask, a weight or a key column. Received: {name}")
+        categories = sorted(feature.name for feature in features if feature.kind == "categorical")
+        for feature in features:
+            if feature.kind == "sequence" and feature.shares not in (None, *categories):
+                raise ValueError(
+                    f"features.{feature.name}.shares must be a categorical feature, one of {categories}. "
+                    f"Received: {feature.shares}"
+                )
         return features
 
     @pydantic.field_validator("tasks")
@@ -156,6 +202,28 @@ class ModelConfig(FrozenConfig):
         if not self.tower_units and (small_tower.kind == "linear" or small_tower.width == 1):
             raise ValueError("small_tower must be simpler than the main tower; set gamma = 0. Received: tower_units=[]")
         return self
+
+    def sized(self, size_by_name):
+        """The same model with the sizes of its numeric features filled in.
+
+        Args:
+            size_by_name: numbers in a row by column; columns that no numeric feature reads are ignored.
+
+        Returns:
+            `ModelConfig`.
+
+        Raises:
+            ValueError: If a feature declares another size.
+        """
+        features = []
+        for feature in self.features:
+            size = size_by_name.get(feature.name)
+            if isinstance(feature, NumericFeatureConfig) and size is not None:
+                if feature.size not in (None, size):
+                    raise ValueError(f"features.{feature.name}.size must be {size}, as the data's. Received: {feature.size}")
+                feature = feature.model_copy(update={"size": size})
+            features.append(feature)
+        return self.model_copy(update={"features": tuple(features)})
 
 
 def _names_once(key, names):

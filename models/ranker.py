@@ -18,8 +18,8 @@ from models.seeds import derive_seed
 class MultiTaskRanker(tfrs.Model):
     """Predicts every task's label from one shared representation.
 
-    Trained on dicts of transformed columns that hold features, labels and masks. Initial values of inputs, body and main
-    towers do not depend on whether small towers are configured.
+    Trained on dicts of transformed columns that hold features, labels and masks; a mask counts as its row's weight. Initial
+    values of inputs, body and main towers do not depend on whether small towers are configured.
 
     Args:
         config: `ModelConfig`.
@@ -61,7 +61,7 @@ class MultiTaskRanker(tfrs.Model):
         """Shared representation h of a batch.
 
         Args:
-            inputs: dict of (batch,) transformed columns.
+            inputs: dict of transformed columns, (batch,) or (batch, entries).
             training: whether dropout is applied.
 
         Returns:
@@ -73,7 +73,7 @@ class MultiTaskRanker(tfrs.Model):
         """Outputs of the main towers: logits, or log(1 + seconds).
 
         Args:
-            inputs: dict of (batch,) transformed columns.
+            inputs: dict of transformed columns, (batch,) or (batch, entries).
             training: whether dropout is applied.
 
         Returns:
@@ -86,7 +86,7 @@ class MultiTaskRanker(tfrs.Model):
         """Served values: probabilities, or seconds.
 
         Args:
-            inputs: dict of (batch,) transformed columns.
+            inputs: dict of transformed columns, (batch,) or (batch, entries).
             training: whether dropout is applied.
 
         Returns:
@@ -99,7 +99,7 @@ class MultiTaskRanker(tfrs.Model):
         """Total loss of a batch, without the embedding penalty; small towers take part in training only.
 
         Args:
-            inputs: dict of (batch,) transformed columns with labels and masks.
+            inputs: dict of transformed columns, (batch,) or (batch, entries) with labels and masks.
             training: whether dropout is applied and small towers count.
 
         Returns:

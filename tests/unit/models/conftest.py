@@ -8,7 +8,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-from data.schema import LABELS, mask_name
+from data.schema import LABELS, mask_name, weight_name
 from models.config import ModelConfig, TrainConfig
 from models.features import preprocess
 from models.inputs import table_sizes
@@ -22,6 +22,11 @@ FEATURES = (
     {"kind": "numeric", "name": "constant"},
     {"kind": "numeric", "name": "duration_seconds", "transform": "log"},
     {"kind": "numeric", "name": "fans", "transform": "bucket", "num_buckets": 4, "dimension": 2},
+    {"kind": "sequence", "name": "last_categories", "shares": "category", "max_length": 3},
+    {"kind": "sequence", "name": "last_items", "dimension": 3, "max_length": 4, "min_count": 25, "num_oov_buckets": 2},
+    {"kind": "numeric", "name": "user_history"},
+    {"kind": "numeric", "name": "item_history", "transform": "log", "size": 2, "default": 5.0},
+    {"kind": "numeric", "name": "author_history", "transform": "bucket", "num_buckets": 3, "dimension": 2, "size": 2},
 )
 RAW_SPEC = {
     "user_id": tf.io.FixedLenFeature([], tf.string),
@@ -31,6 +36,12 @@ RAW_SPEC = {
     "constant": tf.io.FixedLenFeature([], tf.float32),
     "duration_seconds": tf.io.FixedLenFeature([1], tf.float32),
     "fans": tf.io.FixedLenFeature([], tf.int64),
+    "last_categories": tf.io.VarLenFeature(tf.string),
+    "last_items": tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64),
+    "user_history": tf.io.FixedLenFeature([3], tf.float32),
+    "item_history": tf.io.VarLenFeature(tf.float32),
+    "author_history": tf.io.VarLenFeature(tf.float32),
+    weight_name("click"): tf.io.VarLenFeature(tf.float32),
 } | {name: tf.io.FixedLenFeature([], tf.float32) for label in LABELS for name in (label, mask_name(label))}
 
 MODEL = {"features": FEATURES, "bottom_units": (8, 6), "tower_units": (5,)}
@@ -46,7 +57,9 @@ class Transformed:
 
     @property
     def batch(self):
-        return {name: tf.constant([row[name] for row in self.rows]) for name in self.output.transformed_feature_spec()}
+        return {
+            name: tf.constant(np.stack([row[name] for row in self.rows])) for name in self.output.transformed_feature_spec()
+        }
 
 
 def raw_rows(num_rows, seed, num_users):
@@ -66,7 +79,15 @@ def raw_rows(num_rows, seed, num_users):
             "click_mask": 1.0,
             "watch_seconds_mask": float(index % 3 != 0),
             "satisfaction_mask": float(index % 2),
+            "user_history": [float(generator.normal(3, 2)), 0.25, float(generator.uniform(-1, 1))],
+            "author_history": [float(generator.uniform(0, 1)), float(generator.uniform(50, 90))],
+            "last_categories": [["music", "sport", "food"][entry] for entry in generator.integers(3, size=index % 6)],
+            "last_items": [f"i{entry}" for entry in generator.integers(30, size=(index + 1) % 7)],
         }
+        if index % 6:
+            row["item_history"] = [float(generator.normal(0, 5)), float(generator.exponential(9))]
+        if index % 10:
+            row["click_weight"] = [float(generator.uniform(0.5, 2))]
         if index % 3:
             row["category"] = [["music", "sport", "food"][generator.integers(3)]]
         if index % 4:

@@ -39,6 +39,8 @@ def ranker(transformed, model_config):
     for variable in ranker.trainable_variables:
         if "embedding" in variable.name:
             variable.assign(variable * 20.0)
+        elif "bias" in variable.name:
+            variable.assign(variable + 0.5)
     return ranker
 
 
@@ -85,6 +87,11 @@ def test_a_missing_column_takes_its_default(name, served, transformed):
         "constant": 0.1,
         "duration_seconds": [9.0],
         "fans": 80,
+        "last_categories": ["sport"],
+        "last_items": [transformed.output.vocabulary_by_name("last_items")[0].decode()],
+        "user_history": [9.0, 0.25, -0.5],
+        "item_history": [1.0, 40.0],
+        "author_history": [0.9, 51.0],
     }
     default = {
         "user_id": "",
@@ -94,6 +101,11 @@ def test_a_missing_column_takes_its_default(name, served, transformed):
         "constant": 0.0,
         "duration_seconds": [0.0],
         "fans": 0,
+        "last_categories": [],
+        "last_items": [],
+        "user_history": [0.0, 0.0, 0.0],
+        "item_history": [5.0, 5.0],
+        "author_history": [0.0, 0.0],
     }
     without = {key: value for key, value in row.items() if key != name}
     scores = served(tf.constant([serialized_example(one) for one in (without, row | {name: default[name]}, row)]))["click"]
@@ -132,6 +144,49 @@ def test_two_values_in_a_feature_are_refused_by_name(name, served):
     example = tf.train.Example(features=tf.train.Features(feature={name: two})).SerializeToString()
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"Key: {name}|feature {name} must hold at most one value"):
         served(tf.constant([example]))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("item_history", "feature item_history must hold 2 values or none"),
+        ("author_history", "feature author_history must hold 2 values or none"),
+        ("user_history", "Key: user_history.*Number of float values"),
+    ],
+)
+@pytest.mark.parametrize("length", [1, 4])
+def test_vectors_of_another_length_are_refused_by_name(name, message, length, served):
+    numbers = tf.train.Feature(float_list=tf.train.FloatList(value=[0.5] * length))
+    example = tf.train.Example(features=tf.train.Features(feature={name: numbers})).SerializeToString()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        served(tf.constant([example]))
+
+
+def test_sequences_are_read_up_to_their_length(served):
+    rows = [["music", "sport", "food"], ["music", "sport", "food", "none"], ["food", "sport", "music"], ["music", "sport"]]
+    scores = served(tf.constant([serialized_example({"last_categories": row}) for row in rows]))["click"].numpy()
+    assert scores[0] == scores[1]
+    assert scores[0] == pytest.approx(scores[2], abs=1e-6)
+    assert scores[0] != pytest.approx(scores[3], abs=1e-6)
+
+
+def test_sequences_that_all_had_one_length_in_training_are_served_at_any(tmp_path):
+    """Data that declare a shape reach the transform dense, requests do not."""
+    config = ModelConfig(
+        features=[{"kind": "sequence", "name": "last_items", "dimension": 2, "max_length": 2}],
+        tasks=[{"label": "click", "head": "binary"}],
+    )
+    rows = [{"last_items": [f"i{index}", "i0"], "click": 1.0, "click_mask": 1.0} for index in range(4)]
+    short = [{"last_items": row, "click": 1.0, "click_mask": 1.0} for row in (["i3", ""], ["", ""], ["i3", "i1"])]
+    spec = {"last_items": tf.io.FixedLenFeature([2], tf.string)}
+    fitted = transform(tmp_path, config, spec | {name: RAW_SPEC[name] for name in ("click", "click_mask")}, rows, short)
+    ranker = MultiTaskRanker(config, table_sizes(config, fitted.output))
+    expected = ranker(fitted.batch)["click"][4:]
+    export(ranker, fitted.output, str(tmp_path / "1"))
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures[SIGNATURE]
+    requested = [serialized_example({"last_items": row}) for row in (["i3"], [], ["i3", "i1", "i2"])]
+    np.testing.assert_allclose(served(tf.constant(requested))["click"], expected, rtol=1e-6)
+    assert len(set(expected.numpy())) == 3
 
 
 def test_labels_masks_and_keys_are_not_read(served, transformed):

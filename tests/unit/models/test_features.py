@@ -18,12 +18,13 @@ def column(transformed, name):
     return np.array([row[name] for row in transformed.rows])
 
 
-def test_gives_features_labels_and_masks_as_vectors_and_nothing_else(transformed, model_config):
+def test_gives_features_labels_and_masks_and_nothing_else(transformed, model_config):
     spec = transformed.output.transformed_feature_spec()
-    assert set(spec) == set(RAW_SPEC)
+    assert set(spec) == set(RAW_SPEC) - {"click_weight"}
     assert not set(spec) & set(KEY_COLUMNS)
-    assert all(feature.shape == [] for feature in spec.values())
-    ids = {"user_id", "category", "tab", "fans"}
+    shapes = {"last_categories": [3], "last_items": [4], "user_history": [3], "item_history": [2], "author_history": [2]}
+    assert {name: feature.shape for name, feature in spec.items()} == {name: [] for name in spec} | shapes
+    ids = {"user_id", "category", "tab", "fans", "last_categories", "last_items", "author_history"}
     assert all(spec[name].dtype == (tf.int64 if name in ids else tf.float32) for name in spec)
 
 
@@ -80,18 +81,81 @@ def test_quantile_buckets(transformed):
         assert bucket / 4 - 0.04 <= rank <= (bucket + 1) / 4 + 0.04
 
 
+def test_vectors_are_standardised_entry_by_entry(transformed):
+    user = np.array([row["user_history"] for row in transformed.raw_rows])
+    logs = np.array([row.get("item_history", [5.0, 5.0]) for row in transformed.raw_rows])
+    logs = np.log1p(np.maximum(logs, 0))
+    for name, numbers in (("user_history", user), ("item_history", logs)):
+        mean, std = numbers[:NUM_TRAIN_ROWS].mean(axis=0), numbers[:NUM_TRAIN_ROWS].std(axis=0)
+        expected = np.where(std > 1e-9, (numbers - mean) / np.where(std > 1e-9, std, 1), 0)
+        np.testing.assert_allclose(column(transformed, name), expected, atol=1e-4)
+    assert not column(transformed, "user_history")[:, 1].any()
+
+
+def test_vectors_have_quantile_buckets_for_each_entry(transformed):
+    numbers = np.array([row["author_history"] for row in transformed.raw_rows])
+    buckets = column(transformed, "author_history")
+    for entry in range(2):
+        assert set(buckets[:, entry]) == {0, 1, 2}
+        ranks = (numbers[:NUM_TRAIN_ROWS, entry] <= numbers[:, entry, None]).mean(axis=1)
+        assert (buckets[:, entry] / 3 - 0.04 <= ranks).all()
+        assert (ranks <= (buckets[:, entry] + 1) / 3 + 0.04).all()
+
+
+def test_a_row_of_numbers_that_are_none_holds_the_default(transformed):
+    served = transformed.output.transform_features_layer()({"user_history": tf.constant([[np.nan, 0.25, np.inf]])})
+    zeros = transformed.output.transform_features_layer()({"user_history": tf.constant([[0.0, 0.25, 0.0]])})
+    np.testing.assert_array_equal(served["user_history"], zeros["user_history"])
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "length", "num_oov"),
+    [
+        ("last_categories", "category", 3, 1),
+        ("last_items", "last_items", 4, 2),
+    ],
+)
+def test_sequences_are_ids_of_the_newest_entries(transformed, name, table, length, num_oov):
+    vocabulary = [entry.decode() for entry in transformed.output.vocabulary_by_name(table)]
+    num_unknown = 0
+    for row, ids in zip(transformed.raw_rows, column(transformed, name), strict=True):
+        entries = row[name][:length]
+        assert ids[len(entries) :].tolist() == [0] * (length - len(entries))
+        for entry, id_ in zip(entries, ids, strict=False):
+            if entry in vocabulary:
+                assert id_ == 1 + vocabulary.index(entry)
+            else:
+                num_unknown += 1
+                assert len(vocabulary) < id_ <= len(vocabulary) + num_oov
+    assert (num_unknown > 0) == (table == "last_items")
+
+
+def test_the_vocabulary_of_a_sequence_counts_the_entries_that_are_read(transformed):
+    entries = [entry for row in transformed.raw_rows[:NUM_TRAIN_ROWS] for entry in row["last_items"][:4]]
+    vocabulary = {entry.decode() for entry in transformed.output.vocabulary_by_name("last_items")}
+    assert vocabulary == {entry for entry in entries if entries.count(entry) >= 25}
+    assert vocabulary < set(entries)
+
+
 def test_labels_and_masks_pass_through(transformed):
-    for name in ("click", "click_mask", "watch_seconds", "watch_seconds_mask", "satisfaction", "satisfaction_mask"):
+    for name in ("click", "watch_seconds", "watch_seconds_mask", "satisfaction", "satisfaction_mask"):
         raw = np.array([row[name] for row in transformed.raw_rows], "f4")
         np.testing.assert_array_equal(column(transformed, name), raw)
 
 
+def test_a_mask_is_multiplied_by_the_weight_of_its_label(transformed):
+    raw = np.array([row["click_mask"] * row.get("click_weight", [1.0])[0] for row in transformed.raw_rows], "f4")
+    assert len(set(raw)) > 100
+    np.testing.assert_array_equal(column(transformed, "click_mask"), raw)
+
+
 def test_table_sizes_hold_every_id(transformed, model_config):
     sizes = table_sizes(model_config, transformed.output)
-    assert set(sizes) == {"user_id", "category", "tab", "fans"}
-    assert all(column(transformed, name).max() < size for name, size in sizes.items())
+    assert set(sizes) == {"user_id", "category", "tab", "fans", "last_items", "author_history"}
+    assert all(column(transformed, name).max() < sizes[name] for name in ("user_id", "category", "tab", "fans"))
+    assert column(transformed, "last_items").max() <= sizes["last_items"]
     assert sizes["category"] == 5
-    assert sizes["fans"] == 4
+    assert (sizes["fans"], sizes["author_history"]) == (4, 6)
 
 
 def feature(**fields):
@@ -132,3 +196,40 @@ def test_refuses_columns_that_do_not_suit(fields, dtype, message):
 def test_refuses_an_absent_column(model_config):
     with pytest.raises(FeatureError, match=r"must name columns of the data \(click\). Received: user_id"):
         preprocess({"click": tf.constant([1.0])}, model_config)
+
+
+SEQUENCE = {"kind": "sequence", "name": "last", "dimension": 2}
+
+
+@pytest.mark.parametrize(
+    ("features", "inputs", "message"),
+    [
+        (
+            [{"kind": "numeric", "name": "x", "size": 3}],
+            {"x": tf.zeros([2, 4])},
+            r"features.x must have 3 values a row. Received: 4 in the data",
+        ),
+        (
+            [{"kind": "categorical", "name": "x"}],
+            {"x": tf.constant([["a", "b"]])},
+            r"features.x must have 1 value a row. Received: 2 in the data",
+        ),
+        (
+            [SEQUENCE],
+            {"last": tf.zeros([2, 4])},
+            "features.last must name a column of strings, as its kind is sequence.*float32",
+        ),
+        (
+            [{"kind": "categorical", "name": "x"}, {**SEQUENCE, "dimension": None, "shares": "x"}],
+            {"x": tf.constant([1], tf.int64), "last": tf.constant([["a"]])},
+            r"features.last.shares must name a column of strings, as last holds strings. Received: x \(int64\)",
+        ),
+    ],
+)
+def test_refuses_columns_of_another_size_or_kind(features, inputs, message):
+    config = ModelConfig(features=features)
+    values = {name: column.numpy() for name, column in inputs.items()}
+    with tf.Graph().as_default():
+        columns = {name: tf.constant(value) for name, value in values.items()}
+        with pytest.raises(FeatureError, match=message):
+            preprocess(columns, config)

@@ -129,33 +129,71 @@ FEATURES = ModelConfig(
         {"kind": "numeric", "name": "age"},
         {"kind": "numeric", "name": "fans", "transform": "bucket", "num_buckets": 4, "dimension": 2},
         {"kind": "categorical", "name": "item", "dimension": 3},
+        {"kind": "sequence", "name": "last_items", "shares": "item", "max_length": 3},
+        {"kind": "sequence", "name": "last_authors", "dimension": 2, "max_length": 2},
+        {"kind": "numeric", "name": "history"},
+        {"kind": "numeric", "name": "rates", "transform": "bucket", "num_buckets": 3, "dimension": 2},
     ]
 ).features
-SIZES = {"user": 5, "fans": 4, "item": 5}
+SIZES = {"user": 5, "fans": 4, "item": 5, "last_authors": 4, "rates": 6}
 COLUMNS = {
     "user": tf.constant([4, 0], tf.int64),
     "age": tf.constant([0.5, -1.0]),
     "fans": tf.constant([3, 1], tf.int64),
     "item": tf.constant([4, 0], tf.int64),
+    "last_items": tf.constant([[5, 1, 0], [0, 0, 0]], tf.int64),
+    "last_authors": tf.constant([[4, 4], [1, 0]], tf.int64),
+    "history": tf.constant([[0.25, 3.0], [-1.0, 0.0]]),
+    "rates": tf.constant([[2, 0], [1, 2]], tf.int64),
     "click": tf.constant([1.0, 0.0]),
 }
+
+
+def inputs_oracle(tables, row):
+    """One row's vector, value by value, from the embedding tables."""
+
+    def mean(table, entries):
+        present = [table[entry - 1] for entry in entries if entry]
+        return [sum(column) / len(present) for column in zip(*present, strict=True)] if present else [0.0] * len(table[0])
+
+    values = {name: column[row].numpy().tolist() for name, column in COLUMNS.items()}
+    return [
+        *tables["embedding_user"][values["user"]],
+        values["age"],
+        *tables["embedding_fans"][values["fans"]],
+        *tables["embedding_item"][values["item"]],
+        *mean(tables["embedding_item"], values["last_items"]),
+        *mean(tables["embedding_last_authors"], values["last_authors"]),
+        *values["history"],
+        *tables["embedding_rates"][values["rates"][0]],
+        *tables["embedding_rates"][3 + values["rates"][1]],
+    ]
 
 
 def test_inputs_look_up_rows_in_order():
     layer = FeatureInputs(FEATURES, SIZES, seed=3)
     outputs = layer(COLUMNS).numpy()
     tables = {variable.name.split("/")[-2]: variable.numpy() for variable in layer.trainable_variables}
+    assert set(tables) == {f"embedding_{name}" for name in SIZES}
     for row in range(2):
-        expected = [*tables["embedding_user"][COLUMNS["user"][row]], COLUMNS["age"][row].numpy()]
-        expected += [*tables["embedding_fans"][COLUMNS["fans"][row]], *tables["embedding_item"][COLUMNS["item"][row]]]
-        np.testing.assert_array_equal(outputs[row], np.array(expected, "f4"))
+        np.testing.assert_allclose(outputs[row], inputs_oracle(tables, row), atol=1e-7)
     assert np.abs(tables["embedding_user"] - tables["embedding_item"]).max() > 0.01
+    assert not outputs[1, 9:12].any()
+
+
+def test_an_empty_sequence_moves_no_embedding():
+    layer = FeatureInputs(FEATURES, SIZES, seed=3)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(COLUMNS)[:, 9:12] ** 2)
+    table = next(variable for variable in layer.trainable_variables if "embedding_item" in variable.name)
+    gradient = tf.convert_to_tensor(tape.gradient(loss, table)).numpy()
+    assert [row for row in range(5) if gradient[row].any()] == [0, 4]
 
 
 def test_inputs_penalise_embeddings_in_training_only():
     layer = FeatureInputs(FEATURES, SIZES, l2=0.5, seed=3)
     outputs = layer(COLUMNS, training=True).numpy()
-    embedded = np.delete(outputs, 3, axis=1)
+    embedded = np.delete(outputs, [3, 14, 15], axis=1)
     assert float(sum(layer.losses)) == pytest.approx(0.5 * np.sum(embedded**2) / 2, rel=1e-5)
     layer(COLUMNS)
     assert layer.losses == []
@@ -169,7 +207,11 @@ def test_inputs_config_round_trip():
 
 
 def test_inputs_save_and_load(tmp_path):
-    inputs = {name: keras.Input([], dtype=column.dtype, name=name) for name, column in COLUMNS.items() if name != "click"}
+    inputs = {
+        name: keras.Input(column.shape[1:], dtype=column.dtype, name=name)
+        for name, column in COLUMNS.items()
+        if name != "click"
+    }
     model = keras.Model(inputs, FeatureInputs(FEATURES, SIZES)(inputs))
     model.save(tmp_path / "model.keras")
     columns = {name: COLUMNS[name] for name in inputs}
@@ -178,8 +220,12 @@ def test_inputs_save_and_load(tmp_path):
 
 def test_inputs_refuse_wrong_columns():
     layer = FeatureInputs(FEATURES, SIZES)
-    with pytest.raises(ValueError, match=r"inputs must hold age with shape \(batch,\).*Received: shape=\(2, 1\)"):
-        layer(COLUMNS | {"age": tf.zeros([2, 1])})
+    with pytest.raises(ValueError, match=r"inputs must hold user with shape \(batch,\)\. Received: shape=\(2, 1\)"):
+        layer(COLUMNS | {"user": tf.zeros([2, 1], tf.int64)})
+    with pytest.raises(ValueError, match=r"inputs must hold age with shape \(batch,\) or \(batch, entries\)"):
+        layer(COLUMNS | {"age": tf.zeros([2, 1, 1])})
+    with pytest.raises(ValueError, match=r"inputs must hold last_items with shape \(batch, entries\)\. Received"):
+        layer(COLUMNS | {"last_items": tf.zeros([2], tf.int64)})
     with pytest.raises(ValueError, match=r"inputs must hold item.*Received: shape=None"):
         layer({name: column for name, column in COLUMNS.items() if name != "item"})
     with pytest.raises(FeatureError, match=r"features.item needs a table size"):

@@ -8,29 +8,32 @@ from models.heads import HEADS, seconds_from_log1p
 from models.losses import masked_binary_cross_entropy, masked_log1p_squared_error
 
 
-def binary_oracle(labels, logits, masks):
-    terms = []
-    for label, logit, mask in zip(labels, logits, masks, strict=True):
-        if mask == 1:
-            probability = 1 / (1 + math.exp(-logit))
-            terms.append(-math.log(probability) if label == 1 else -math.log(1 - probability))
-    return sum(terms) / len(terms) if terms else 0.0
+def weighted_mean(losses, weights):
+    return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights) if any(weights) else 0.0
 
 
-def log1p_oracle(labels, outputs, masks):
-    terms = [(math.log(1 + y) - z) ** 2 for y, z, mask in zip(labels, outputs, masks, strict=True) if mask == 1]
-    return sum(terms) / len(terms) if terms else 0.0
+def binary_oracle(labels, logits, weights):
+    probabilities = [1 / (1 + math.exp(-logit)) for logit in logits]
+    losses = [-math.log(p if label == 1 else 1 - p) for label, p in zip(labels, probabilities, strict=True)]
+    return weighted_mean(losses, weights)
+
+
+def log1p_oracle(labels, outputs, weights):
+    return weighted_mean([(math.log(1 + y) - z) ** 2 for y, z in zip(labels, outputs, strict=True)], weights)
 
 
 @pytest.mark.parametrize(
     ("loss_fn", "oracle"), [(masked_binary_cross_entropy, binary_oracle), (masked_log1p_squared_error, log1p_oracle)]
 )
 @pytest.mark.parametrize("known", [0.0, 0.1, 0.5, 1.0])
-def test_is_the_mean_over_known_rows(loss_fn, oracle, known):
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_is_the_weighted_mean_over_known_rows(loss_fn, oracle, known, is_weighted):
     generator = np.random.default_rng(3)
     labels, outputs = generator.integers(2, size=50).astype("f4"), generator.normal(size=50).astype("f4")
-    masks = (generator.random(50) < known).astype("f4")
-    assert float(loss_fn(labels, outputs, masks)) == pytest.approx(oracle(labels, outputs, masks), abs=1e-6)
+    weights = (generator.random(50) < known).astype("f4")
+    if is_weighted:
+        weights *= generator.uniform(0.2, 3, size=50).astype("f4")
+    assert float(loss_fn(labels, outputs, weights)) == pytest.approx(oracle(labels, outputs, weights), abs=1e-6)
 
 
 @pytest.mark.parametrize("loss_fn", [masked_binary_cross_entropy, masked_log1p_squared_error])

@@ -68,10 +68,9 @@ def test_fit_learns_repeats_and_reports(transformed, train_files, model_config, 
         assert fitted.epochs[2].train_losses[label] < fitted.epochs[0].train_losses[label]
         assert fitted.epochs[2].eval_losses[label] == again.epochs[2].eval_losses[label]
     batch = transformed.batch
-    known = batch["click_mask"].numpy() == 1
-    probabilities = fitted.ranker(batch)["click"].numpy()[known]
-    labels = batch["click"].numpy()[known]
-    expected = -np.mean([math.log(p if y else 1 - p) for p, y in zip(probabilities, labels, strict=True)])
+    weights, labels = batch["click_mask"].numpy(), batch["click"].numpy()
+    probabilities = fitted.ranker(batch)["click"].numpy()
+    expected = np.average([-math.log(p if y else 1 - p) for p, y in zip(probabilities, labels, strict=True)], weights=weights)
     assert fitted.epochs[2].eval_losses["click"] == pytest.approx(expected, rel=1e-4)
 
 
