@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +38,7 @@ def column_names(path, num_records):
     return []
 
 
-def decode(path, type_by_name):
+def decode(path, type_by_name) -> Iterator[RawBlock]:
     """Raw blocks of a file; a record is numbered by its first line.
 
     Args:

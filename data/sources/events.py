@@ -1,14 +1,12 @@
 """Event logs: one file set of impressions, one of engagements, optionally tables of users and items."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.config import ColumnMappingConfig
 from data.errors import LogFormatError
 from data.schema import (
     ARROW_TYPE_BY_COLUMN_TYPE,
@@ -16,7 +14,8 @@ from data.schema import (
     IMPRESSION_SCHEMA,
     EngagementKind,
 )
-from data.sources import decoding, spans
+from data.sources import decoding, inspection, spans
+from data.sources.mapping import mapped_column, mapping_problems
 from data.sources.records import (
     Column,
     Fault,
@@ -91,7 +90,7 @@ def columns(log, config):
     else:
         contract = table_columns(log, config)
     own_by_name = config.source.columns.get(log, {})
-    return [_mapped(column, own_by_name.get(column.name), config.source.time_unit) for column in contract]
+    return [mapped_column(column, own_by_name.get(column.name), config.source.time_unit) for column in contract]
 
 
 def table_columns(log, config, key_by_name=None):
@@ -114,56 +113,42 @@ def _declared_columns(type_by_name):
     return [Column(name, ARROW_TYPE_BY_COLUMN_TYPE[type_]) for name, type_ in type_by_name.items()]
 
 
-def _mapped(column, mapping, time_unit):
-    mapping = mapping or ColumnMappingConfig(name=column.name)
-    return dataclasses.replace(
-        column,
-        own_name=mapping.name,
-        time_unit=mapping.time_unit or time_unit,
-        scale=mapping.scale,
-        value_by_own=mapping.values,
-    )
-
-
 def check(config):
-    """Finds out, from names and a sample of the logs, whether they can be read as declared.
+    """Finds out, from the configuration and the beginnings of the files, whether the logs can be read as declared.
 
     Args:
         config: `DataConfig` with an events source.
 
     Raises:
-        LogFormatError: If a file is missing or unreadable, or a declared column is in no file.
+        LogFormatError: If a file is missing or unreadable, a column is missing, or a mapping, a unit or a type cannot be.
+            One message names every problem.
     """
-    for log, declared in ((USERS, config.user_columns), (ITEMS, config.item_columns)):
-        if declared and getattr(config.source, log) is None:
-            name = next(iter(declared))
-            raise LogFormatError(f"data.source.{log} must name a table that holds the declared column {name!r}")
     declared_by_log = {IMPRESSIONS: config.context_columns, USERS: config.user_columns, ITEMS: config.item_columns}
-    for log, paths in input_files(config).items():
-        needed = [column.name_in_log for column in columns(log, config) if column.is_required]
-        needed += list(declared_by_log.get(log, ()))
+    problems = [
+        f"data.source.{log} must name a table that holds the declared column {next(iter(declared_by_log[log]))!r}"
+        for log in (USERS, ITEMS)
+        if declared_by_log[log] and getattr(config.source, log) is None
+    ]
+    problems += mapping_problems(config.source, {log: columns(log, config) for log in LOGS})
+    resolved = spans.find(config.source)
+    problems += resolved.problems
+    for log, paths in resolved.paths_by_log.items():
+        declared = {*declared_by_log.get(log, ()), *config.source.columns.get(log, ())}
+        wanted = columns(log, config)
         if log == ENGAGEMENTS:
-            has_id = any(decoding.has_column(path, "impression_id") for path in paths)
-            needed += ["impression_id"] if has_id else ["user_id", "item_id"]
-        require_columns(paths, needed)
+            wanted = _with_key_required(wanted, paths)
+        problems += inspection.log_problems(log, paths, wanted, declared, config.max_dead_letter_rate)
+    if problems:
+        raise LogFormatError("; ".join(problems))
 
 
-def require_columns(paths, names):
-    """Demands that each column is in at least one of the files.
-
-    Args:
-        paths: files of one log.
-        names: column names.
-
-    Raises:
-        LogFormatError: If a column is in none of them. Files without any record are not judged.
-    """
-    present = {name for path in paths for name in decoding.column_names(path)}
-    for name in names if present else ():
-        if name not in present and not any(decoding.has_column(path, name) for path in paths):
-            near = difflib.get_close_matches(name, present, n=3) or sorted(present)
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            raise LogFormatError(f"{paths[0]}{more}: there is no column {name!r}; did you mean {', '.join(near)}?")
+def _with_key_required(wanted, paths):
+    """Engagements whose files name no impression at all must name user and item."""
+    by_name = {column.name: column for column in wanted}
+    if not inspection.has_column(paths, by_name["impression_id"]):
+        for name in ("user_id", "item_id"):
+            by_name[name] = dataclasses.replace(by_name[name], is_required=True)
+    return list(by_name.values())
 
 
 def read_log(unit, config) -> Iterator[ParsedBlock]:

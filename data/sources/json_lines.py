@@ -1,7 +1,7 @@
 """JSONL: Arrow's reader for whole blocks, line by line only where it refuses."""
 
 import json
-import re
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,6 @@ from data.sources import files
 from data.sources.raw import RawBlock, block_of_records, line_text
 
 _SAMPLE_LINES = 50
-_EMPTY_LINE = re.compile(rb"\n[ \t\r]*\n|\A[ \t\r]*\n")
 _HEAD_BYTES = 1 << 16
 
 
@@ -36,7 +35,7 @@ def column_names(path, num_records):
     return list(names)
 
 
-def decode(path, type_by_name):
+def decode(path, type_by_name) -> Iterator[RawBlock]:
     """Raw blocks of a file.
 
     Args:
@@ -86,9 +85,11 @@ def _table(block, type_by_name):
     except (pa.ArrowException, UnicodeDecodeError):
         return None
     # Arrow skips empty lines and takes two objects on one line for two rows: then rows no longer tell their line.
-    if table.num_rows != block.count(b"\n") + 1 or _EMPTY_LINE.search(block):
-        return None
-    return table
+    bytes_ = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(bytes_ == ord("\n"))
+    starts = np.concatenate([[0], np.minimum(ends + 1, len(block) - 1)])
+    may_have_empty = (bytes_[starts] <= ord(" ")).any()
+    return None if table.num_rows != len(starts) or may_have_empty else table
 
 
 def _schema(block, type_by_name):

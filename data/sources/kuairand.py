@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from data.errors import LogFormatError
 from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA, TIMESTAMP, EngagementKind
-from data.sources import decoding, files
-from data.sources.events import IMPRESSIONS, ITEMS, USERS, require_columns, table_columns
+from data.sources import decoding, files, inspection
+from data.sources.events import IMPRESSIONS, ITEMS, USERS, table_columns
 from data.sources.raw import RawBlock
 from data.sources.records import Column, Fault, ParsedBlock, latest_time, parse_block, type_by_own_name
 
@@ -93,26 +93,35 @@ def spans_read(config):
 
 
 def check(config):
-    """Finds out, without reading the logs, whether they can be read as declared.
+    """Finds out, from the configuration and the beginnings of the files, whether the logs can be read as declared.
 
     Args:
         config: `DataConfig` with a KuaiRand source.
 
     Raises:
         LogFormatError: If a file is missing, a declared column is in no file, or a declared context column is a signal
-            or unknown.
+            or unknown. One message names every problem.
     """
+    problems = []
     for name in config.context_columns:
+        key = f"data.context_columns.{name}"
         if name in _SIGNALS:
-            raise LogFormatError(f"data.context_columns.{name} must not be a signal: it is known only after the fact")
-        if name not in _CONTEXT:
+            problems.append(f"{key} must not be a signal: it is known only after the fact")
+        elif name not in _CONTEXT:
             near = difflib.get_close_matches(name, _CONTEXT, n=3) or list(_CONTEXT)
-            raise LogFormatError(f"data.context_columns.{name} is not offered; did you mean {', '.join(near)}?")
-    paths_by_log = input_files(config)
-    require_columns(paths_by_log[IMPRESSIONS], [column.name for column in _LOG_COLUMNS])
-    for log, key, declared in ((USERS, "user_id", config.user_columns), (ITEMS, "video_id", config.item_columns)):
-        if declared:
-            require_columns(paths_by_log[log], [key, *declared])
+            problems.append(f"{key} is not offered; did you mean {', '.join(near)}?")
+    for log, paths in input_files(config).items():
+        wanted = _columns(log, config)
+        names = [column.name for column in wanted]
+        problems += inspection.log_problems(log, paths, wanted, names, config.max_dead_letter_rate)
+    if problems:
+        raise LogFormatError("; ".join(problems))
+
+
+def _columns(log, config):
+    if log == IMPRESSIONS:
+        return _LOG_COLUMNS
+    return table_columns(log, config, {"item_id": Column("item_id", pa.string(), own_name="video_id")})
 
 
 def read_log(unit, config) -> Iterator[ParsedBlock]:
@@ -128,11 +137,7 @@ def read_log(unit, config) -> Iterator[ParsedBlock]:
     Raises:
         LogFormatError: If the file cannot be read to its end.
     """
-    log, latest_at = unit.log, latest_time()
-    if log == IMPRESSIONS:
-        wanted = _LOG_COLUMNS
-    else:
-        wanted = table_columns(log, config, {"item_id": Column("item_id", pa.string(), own_name="video_id")})
+    log, latest_at, wanted = unit.log, latest_time(), _columns(unit.log, config)
     for raw in decoding.decode_unit(unit, type_by_own_name(wanted)):
         if log == IMPRESSIONS:
             # The line number travels with its row through the parser, which may drop rows.

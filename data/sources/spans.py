@@ -12,16 +12,18 @@ _SPAN_REGEX = r"\d{4}-\d{2}-\d{2}|\d+"
 
 
 @dataclasses.dataclass(frozen=True)
-class ResolvedFiles:
+class FoundFiles:
     """What an events source reads.
 
     Attributes:
-        paths_by_log: dict from the name of the log to a non-empty list of paths.
+        paths_by_log: dict from the name of the log to a non-empty list of paths; without logs that have a problem.
         spans: the spans as the impression log's paths have them, oldest first; empty without `{SPAN}`.
+        problems: one-line messages of why a log has no files.
     """
 
     paths_by_log: dict[str, list[str]]
     spans: list[str]
+    problems: list[str]
 
 
 def resolve(source):
@@ -31,45 +33,70 @@ def resolve(source):
         source: `EventsSourceConfig`.
 
     Returns:
-        `ResolvedFiles`.
+        `FoundFiles` without problems.
 
     Raises:
         LogFormatError: If a glob matches no file, the impression log has no spans where others have, `last_span` is none of
-            them, or another log lacks one of them.
+            them, or another log lacks one of them. One message names every problem.
+    """
+    found = find(source)
+    if found.problems:
+        raise LogFormatError("; ".join(found.problems))
+    return found
+
+
+def find(source):
+    """Files of the spans that shall be read, and what keeps logs from having any.
+
+    Args:
+        source: `EventsSourceConfig`.
+
+    Returns:
+        `FoundFiles`.
     """
     pattern_by_log = {log: getattr(source, log) for log in _LOGS if getattr(source, log)}
-    with_span = [log for log, pattern in pattern_by_log.items() if _SPAN in pattern]
+    chosen, paths_by_log, problems = {}, {}, []
+    try:
+        chosen = _chosen_spans(source, [log for log, pattern in pattern_by_log.items() if _SPAN in pattern])
+    except LogFormatError as error:
+        problems.append(str(error))
+    for log, pattern in pattern_by_log.items():
+        try:
+            if _SPAN not in pattern:
+                paths_by_log[log] = files.match_files(_key(log), pattern)
+            elif chosen:
+                paths_by_log[log] = _paths_of_spans(log, pattern, chosen)
+        except LogFormatError as error:
+            problems.append(str(error))
+    return FoundFiles(paths_by_log, list(chosen.values()), problems)
+
+
+def _chosen_spans(source, with_span):
+    """Name by order of the spans to read, oldest first; empty if no log has any."""
     if not with_span:
-        _require_none(source)
-        return ResolvedFiles({log: files.match_files(_key(log), pattern) for log, pattern in pattern_by_log.items()}, [])
+        for name in ("last_span", "num_spans"):
+            if (value := getattr(source, name)) is not None:
+                raise LogFormatError(f"data.source.{name} needs {_SPAN} in data.source.impressions. Received: {value}")
+        return {}
     if _LOGS[0] not in with_span:
         raise LogFormatError(
-            f"data.source.impressions must have {_SPAN}, since data.source.{with_span[0]} has it. Received: {source.impressions}"
+            f"data.source.impressions must have {_SPAN}, as data.source.{with_span[0]} has. Received: {source.impressions}"
         )
-    found_by_log = {log: _paths_by_span(log, pattern_by_log[log]) for log in with_span}
-    chosen = _chosen(source, found_by_log[_LOGS[0]])
-    paths_by_log = {}
-    for log, pattern in pattern_by_log.items():
-        if log not in found_by_log:
-            paths_by_log[log] = files.match_files(_key(log), pattern)
-            continue
-        if missing := [name for order, name in chosen.items() if order not in found_by_log[log]]:
-            raise LogFormatError(
-                f"{_key(log)} must have files of every span of the impressions that is read; there are none of "
-                f"{', '.join(missing[:5])}. Received: {pattern}"
-            )
-        paths_by_log[log] = [path for order in chosen for _, path in found_by_log[log][order]]
-    return ResolvedFiles(paths_by_log, list(chosen.values()))
+    return _chosen(source, _paths_by_span(_LOGS[0], source.impressions))
+
+
+def _paths_of_spans(log, pattern, chosen):
+    found = _paths_by_span(log, pattern)
+    if missing := [name for order, name in chosen.items() if order not in found]:
+        raise LogFormatError(
+            f"{_key(log)} must have files of every span of the impressions that is read; there are none of "
+            f"{', '.join(missing[:5])}. Received: {pattern}"
+        )
+    return [path for order in chosen for _, path in found[order]]
 
 
 def _key(log):
     return f"data.source.{log}"
-
-
-def _require_none(source):
-    for name in ("last_span", "num_spans"):
-        if (value := getattr(source, name)) is not None:
-            raise LogFormatError(f"data.source.{name} needs {_SPAN} in data.source.impressions. Received: {value}")
 
 
 def _chosen(source, found):

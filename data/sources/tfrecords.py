@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterator
 
 import google_crc32c
 import numpy as np
@@ -18,7 +19,7 @@ _HEADER = struct.Struct("<QI")
 _CRC_BYTES = 4
 
 
-def records(path):
+def records(path) -> Iterator[bytes]:
     """Records of a TFRecord file.
 
     Args:
@@ -66,7 +67,7 @@ def column_names(path, num_records):
     return list(dict.fromkeys(name for record in head for name in _values(record)[0] or ()))
 
 
-def decode(path, type_by_name):
+def decode(path, type_by_name) -> Iterator[RawBlock]:
     """Raw blocks of a file; of a feature with several values none is taken.
 
     Args:

@@ -70,15 +70,14 @@ def test_rows_become_both_logs(tmp_path):
 def test_labels(tmp_path):
     config = config_of(tmp_path)
     rows, _ = kuairand.first_rows(read("impressions", config)[0])
-    result = attribute(kuairand.impressions(rows, config), kuairand.engagements(rows), config)
+    result = attribute(kuairand.impressions(rows, config), kuairand.engagements(rows), config, None)
     found = {r["impression_id"]: (r["click"], r["watch_seconds"], r["satisfaction"]) for r in result.rows.to_pylist()}
     assert found == {
         "11-501-1651368600123": (1.0, 12.5, 1.0),
         "11-502-1651368600123": (0.0, 1.5, 0.0),
         "12-501-1651420800000": (1.0, 0.0, 1.0),
     }
-    assert result.num_engagements_attributed == 12
-    assert result.num_engagements_unattributed == 0
+    assert result.counts["engagements_attributed"] == 12
 
 
 def test_the_first_of_repeats_stays_over_files_and_in_any_order(tmp_path):
