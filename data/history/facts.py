@@ -1,0 +1,246 @@
+"""What became known when: impressions and engagements as facts, each a signal, a moment and an amount.
+
+Amounts add up in whole steps of 2^-20 (a millionth of a second, of a satisfied impression), so that a sum is the same in
+any order and in any partition, which sums of floats are not.
+"""
+
+import enum
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.history.timeline import Timeline, encoded, microseconds
+from data.schema import EngagementKind
+
+
+class Signal(enum.IntEnum):
+    """What a fact tells of its impression."""
+
+    IMPRESSION = 0
+    CLICK = 1
+    LONG_WATCH = 2
+    SATISFACTION = 3
+    WATCH_SECONDS = 4
+
+
+SIGNAL_BY_MEASURE = {
+    "impressions": Signal.IMPRESSION,
+    "click_rate": Signal.CLICK,
+    "long_watch_rate": Signal.LONG_WATCH,
+    "satisfaction_rate": Signal.SATISFACTION,
+    "watch_seconds": Signal.WATCH_SECONDS,
+}
+
+FACT_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("signal", pa.int8(), nullable=False),
+        pa.field("at", pa.int64(), nullable=False),
+        pa.field("amount", pa.float32(), nullable=False),
+    ]
+)
+
+STEPS_PER_UNIT = 2**20
+_MAX_AMOUNT = 2.0**22
+_ROUNDING = 1e-9
+_KINDS = tuple(kind.value for kind in EngagementKind)
+
+
+def steps_of(amounts):
+    """Amounts in whole steps of 2^-20; sums of them are exact.
+
+    Args:
+        amounts: (facts,) float; what exceeds 2^22 (48 days of watch time) counts as that, so that 2 million facts of one
+            partition cannot overflow.
+
+    Returns:
+        (facts,) int64.
+    """
+    return np.rint(np.clip(amounts, -_MAX_AMOUNT, _MAX_AMOUNT) * float(STEPS_PER_UNIT)).astype(np.int64)
+
+
+def facts_of(rows, events, config):
+    """Facts of impressions and their engagements.
+
+    An impression counts 1 at its time; a click 1 at the first click; a long watch 1 at the play that brings the
+    impression's watch time to `long_watch_seconds`; a play its seconds. Satisfaction counts 1 at the first moment at which
+    the mix of signals so far reaches the threshold; graded, it counts at each event by how much the grade rises or falls.
+    What happens at the same moment counts together, so no fact depends on the order of events.
+
+    Args:
+        rows: `pyarrow.Table` of impressions, `impressed_at` without nulls.
+        events: `pyarrow.Table` of their engagements: row (int64, index into `rows`), kind, engaged_at, watch_seconds, score.
+        config: `data.config.DataConfig` with a history.
+
+    Returns:
+        `pyarrow.Table` in `FACT_SCHEMA`: row, `Signal`, at (microseconds since 1970, UTC), amount; by time.
+    """
+    impressed_at = microseconds(rows["impressed_at"])
+    row, at = np.asarray(events["row"]), microseconds(events["engaged_at"])
+    order = Timeline(row, at).order
+    row, at = row[order], at[order]
+    kinds = np.asarray(pc.fill_null(pc.index_in(events["kind"], value_set=pa.array(_KINDS)), -1))[order]
+    seconds = _floats(events["watch_seconds"], 0.0)[order]
+    scores = _floats(events["score"], np.nan)[order]
+
+    clicks = np.flatnonzero(kinds == _KINDS.index(EngagementKind.CLICK.value))
+    clicks = clicks[_is_first(row[clicks])]
+    plays = np.flatnonzero(kinds == _KINDS.index(EngagementKind.PLAY.value))
+    watched = _long_watches(row[plays], at[plays], seconds[plays], config.history.long_watch_seconds)
+    satisfied = _satisfactions(row, at, kinds, scores, config.satisfaction)
+    facts = pa.concat_tables(
+        [
+            _facts(np.arange(rows.num_rows), Signal.IMPRESSION, impressed_at),
+            _facts(row[clicks], Signal.CLICK, at[clicks]),
+            _facts(row[plays][watched], Signal.LONG_WATCH, at[plays][watched]),
+            satisfied,
+            _facts(row[plays], Signal.WATCH_SECONDS, at[plays], seconds[plays]),
+        ]
+    )
+    # Whoever sorts them by key and time later finds half of the work done.
+    return facts.take(pa.array(np.argsort(np.asarray(facts["at"]), kind="stable"))).combine_chunks()
+
+
+def keyed_columns(history):
+    """Columns of the item side whose facts meet in a pass by key.
+
+    Args:
+        history: `data.config.HistoryConfig`.
+
+    Returns:
+        Tuple of names: the keys of aggregates that are not of a user, and `item_id` where it gives an item's age.
+    """
+    names = [aggregate.key[0] for aggregate in history.aggregates if aggregate.key[0] != "user_id"]
+    if counts_item_age(history) and "item_id" not in names:
+        names.append("item_id")
+    return tuple(names)
+
+
+def counts_item_age(history):
+    """Whether `item_age_hours` counts from an item's first impression.
+
+    Args:
+        history: `data.config.HistoryConfig`.
+
+    Returns:
+        bool; False where it counts from a publication, or is not wanted.
+    """
+    return history.has_ages and history.published_column is None
+
+
+def keyed_aggregate(column, history):
+    """The aggregate of a key column of the item side.
+
+    Args:
+        column: one of `keyed_columns`.
+        history: `data.config.HistoryConfig`.
+
+    Returns:
+        `data.config.AggregateConfig`, or None where the column only gives ages.
+
+    Raises:
+        ValueError: If the column is not one of `keyed_columns`.
+    """
+    if column not in keyed_columns(history):
+        raise ValueError(f"column must be one of {keyed_columns(history)}. Received: {column}")
+    return next((aggregate for aggregate in history.aggregates if aggregate.key == (column,)), None)
+
+
+def keyed_facts(rows, facts, column, config):
+    """Facts with the value of a key column, to be brought together by it.
+
+    Args:
+        rows: `pyarrow.Table` of impressions with the column.
+        facts: `pyarrow.Table` from `facts_of`.
+        column: one of `keyed_columns`.
+        config: `data.config.DataConfig` with a history.
+
+    Returns:
+        `pyarrow.Table`: row, key (of the column's type, without nulls), signal, at, amount; only the signals that the
+        column's features need.
+
+    Raises:
+        ValueError: If the column is not one of `keyed_columns`.
+    """
+    aggregate = keyed_aggregate(column, config.history)
+    wanted = {Signal.IMPRESSION, *(SIGNAL_BY_MEASURE[measure] for measure in (aggregate.measures if aggregate else ()))}
+    codes, values = encoded(rows[column])
+    codes = codes[np.asarray(facts["row"])]
+    kept = np.flatnonzero((codes >= 0) & np.isin(np.asarray(facts["signal"]), list(wanted)))
+    keys = values.take(pa.array(codes[kept]))
+    facts = facts.take(pa.array(kept))
+    return facts.add_column(1, pa.field("key", keys.type, nullable=False), keys)
+
+
+def _facts(row, signal, at, amounts=None):
+    amounts = np.ones(len(row), np.float32) if amounts is None else amounts.astype(np.float32)
+    columns = [row.astype(np.int64), np.full(len(row), signal, np.int8), at, amounts]
+    return pa.table([pa.array(column) for column in columns], schema=FACT_SCHEMA)
+
+
+def _floats(column, missing):
+    return np.asarray(pc.fill_null(column.cast(pa.float64()), missing))
+
+
+def _is_first(row):
+    """Which entries of sorted rows begin a row."""
+    return np.concatenate([np.ones(min(len(row), 1), bool), row[1:] != row[:-1]])
+
+
+def _is_last_of_moment(row, at):
+    return np.concatenate([(row[1:] != row[:-1]) | (at[1:] != at[:-1]), np.ones(min(len(row), 1), bool)])
+
+
+def _running_totals(row, amounts):
+    """Sums of whole amounts from the first entry of a row up to each of its entries."""
+    totals = np.cumsum(amounts)
+    starts = np.maximum.accumulate(np.where(_is_first(row), np.arange(len(row)), 0))
+    return totals - (totals - amounts)[starts]
+
+
+def _long_watches(row, at, seconds, long_watch_seconds):
+    """Indexes of the plays, sorted by row and time, at whose moment a row's watch time reaches the threshold."""
+    reached = _running_totals(row, steps_of(seconds)) >= steps_of(long_watch_seconds)
+    reached = np.flatnonzero(reached & _is_last_of_moment(row, at))
+    return reached[_is_first(row[reached])]
+
+
+def _satisfactions(row, at, kinds, scores, satisfaction):
+    """Facts of satisfaction from engagements sorted by row and time."""
+    is_survey = (kinds == _KINDS.index(EngagementKind.SURVEY.value)) & ~np.isnan(scores)
+    is_survey &= satisfaction.survey_weight != 0
+    weighted = {_KINDS.index(kind.value): satisfaction.weights.get(kind, 0.0) for kind in EngagementKind}
+    weighted = {kind: weight for kind, weight in weighted.items() if weight}
+    relevant = np.flatnonzero(is_survey | np.isin(kinds, list(weighted)))
+    row, at, kinds, scores, is_survey = (values[relevant] for values in (row, at, kinds, scores, is_survey))
+    is_end = _is_last_of_moment(row, at)
+
+    mix = np.zeros(len(row))
+    for kind, weight in weighted.items():
+        mix += weight * (_running_totals(row, (kinds == kind).astype(np.int64)) > 0)
+    if is_survey.any():
+        distance = _highest_scores(row, is_survey, scores) - satisfaction.survey_neutral
+        mix += satisfaction.survey_weight * np.where(np.isnan(distance), 0.0, distance)
+
+    row, at, mix = row[is_end], at[is_end], mix[is_end]
+    if satisfaction.threshold is not None:
+        # As for labels: 0.1 + 0.7 + 0.2 must reach a threshold of 1.
+        reached = np.flatnonzero(mix >= satisfaction.threshold * (1 - _ROUNDING))
+        reached = reached[_is_first(row[reached])]
+        return _facts(row[reached], Signal.SATISFACTION, at[reached])
+    grades = steps_of(np.clip(mix, 0.0, 1.0))
+    before = np.where(_is_first(row), 0, np.concatenate([grades[:1], grades[:-1]]))
+    changed = np.flatnonzero(grades != before)
+    rises = (grades - before)[changed] / STEPS_PER_UNIT
+    return _facts(row[changed], Signal.SATISFACTION, at[changed], rises)
+
+
+def _highest_scores(row, is_survey, scores):
+    """Highest score of a row's surveys up to each entry; NaN before its first survey."""
+    distinct, ranks = np.unique(scores[is_survey], return_inverse=True)
+    ranked = np.zeros(len(row), np.int64)
+    ranked[is_survey] = ranks + 1
+    # Rows ascend, so a maximum that carries the row in its higher digits cannot leak into the next row.
+    highest = np.maximum.accumulate(row * (len(distinct) + 1) + ranked) % (len(distinct) + 1)
+    return np.concatenate([[np.nan], distinct])[highest]

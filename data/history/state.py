@@ -1,0 +1,112 @@
+"""The past as it stands at one moment, key by key: what a service has to know to rank with the same numbers."""
+
+import numpy as np
+import pyarrow as pa
+
+from data.columns import aggregate_column
+from data.history.ages import first_impressed_at_ms, last_impressed_at_ms
+from data.history.aggregates import aggregate_features
+from data.history.facts import counts_item_age, keyed_aggregate
+from data.history.features import user_aggregates, vectors
+from data.history.sequences import sequence_features
+from data.history.timeline import cutoffs, delay_us, key_codes
+
+LAST_IMPRESSED_AT_MS = "last_impressed_at_ms"
+FIRST_IMPRESSED_AT_MS = "first_impressed_at_ms"
+
+
+def user_state(rows, facts, config, at_us):
+    """Users' features as an impression one delay after a moment would get them.
+
+    Args:
+        rows: `pyarrow.Table`, all impressions of some users, with the item columns that the history names.
+        facts: `pyarrow.Table` of these rows from `data.history.facts.facts_of`.
+        config: `data.config.DataConfig` with a history.
+        at_us: the moment, microseconds since 1970, UTC; facts at or after it (or its last refresh) do not count.
+
+    Returns:
+        `pyarrow.Table` of the users of whom anything is known, sorted: user_id, the user's aggregate, sequences, and
+        `last_impressed_at_ms` (int64, milliseconds since 1970, UTC, or null) where ages are wanted.
+    """
+    history = config.history
+    codes = key_codes(rows, ["user_id"])
+    row = np.asarray(facts["row"])
+    representatives, cutoff = _known_rows(rows, codes[row], facts, row, ["user_id"], config, at_us)
+    asked, moments = codes[representatives], np.full(len(representatives), cutoff)
+    columns = {"user_id": rows["user_id"].take(pa.array(representatives))}
+    for aggregate in user_aggregates(history):
+        if len(aggregate.key) == 1:
+            numbers = aggregate_features(facts, codes[row], asked, moments, aggregate, history)
+            columns[aggregate_column(aggregate)] = vectors(numbers)
+    for sequence in history.sequences:
+        columns[sequence.name] = sequence_features(facts, rows[sequence.column], codes[row], asked, moments, sequence)
+    if history.has_ages:
+        columns[LAST_IMPRESSED_AT_MS] = last_impressed_at_ms(facts, codes[row], asked, moments)
+    return pa.table(columns)
+
+
+def pair_states(rows, facts, config, at_us):
+    """Features of users with a category as an impression one delay after a moment would get them.
+
+    Args:
+        rows: `pyarrow.Table`, all impressions of some users, with the item columns that the history names.
+        facts: `pyarrow.Table` of these rows from `data.history.facts.facts_of`.
+        config: `data.config.DataConfig` with a history.
+        at_us: the moment, microseconds since 1970, UTC; facts at or after it (or its last refresh) do not count.
+
+    Returns:
+        By item column of a pair, `pyarrow.Table` of the pairs of which anything is known, sorted: user_id, the column, the
+        pair's aggregate.
+    """
+    row = np.asarray(facts["row"])
+    states = {}
+    for aggregate in user_aggregates(config.history):
+        if len(aggregate.key) == 2:
+            codes = key_codes(rows, aggregate.key)
+            representatives, cutoff = _known_rows(rows, codes[row], facts, row, aggregate.key, config, at_us)
+            moments = np.full(len(representatives), cutoff)
+            numbers = aggregate_features(facts, codes[row], codes[representatives], moments, aggregate, config.history)
+            keys = rows.select(list(aggregate.key)).take(pa.array(representatives))
+            states[aggregate.key[1]] = keys.append_column(aggregate_column(aggregate), vectors(numbers))
+    return states
+
+
+def keyed_state(facts, column, config, at_us):
+    """Features of the item side as an impression one delay after a moment would get them.
+
+    Args:
+        facts: `pyarrow.Table` from `data.history.facts.keyed_facts`: all facts of some keys, in any order.
+        column: one of `data.history.facts.keyed_columns`.
+        config: `data.config.DataConfig` with a history.
+        at_us: the moment, microseconds since 1970, UTC; facts at or after it (or its last refresh) do not count.
+
+    Returns:
+        `pyarrow.Table` of the keys of which anything is known, sorted: key, the aggregate's column where there is one, and
+        for `item_id` `first_impressed_at_ms` (int64, milliseconds since 1970, UTC, or null) where ages count from it.
+
+    Raises:
+        ValueError: If the column is not one of `keyed_columns`.
+    """
+    aggregate = keyed_aggregate(column, config.history)
+    codes = key_codes(facts, ["key"])
+    representatives, cutoff = _known_rows(facts, codes, facts, np.arange(facts.num_rows), ["key"], config, at_us)
+    asked, moments = codes[representatives], np.full(len(representatives), cutoff)
+    columns = {"key": facts["key"].take(pa.array(representatives))}
+    if aggregate is not None:
+        numbers = aggregate_features(facts, codes, asked, moments, aggregate, config.history)
+        columns[aggregate_column(aggregate)] = vectors(numbers)
+    if column == "item_id" and counts_item_age(config.history):
+        columns[FIRST_IMPRESSED_AT_MS] = first_impressed_at_ms(facts, codes, asked, moments)
+    return pa.table(columns)
+
+
+def _known_rows(keyed, fact_codes, facts, row, names, config, at_us):
+    """A row for each key of which a fact is known, sorted by key, and the cutoff of the state."""
+    asked_at = np.asarray([at_us + delay_us(config.history)])
+    cutoff = int(cutoffs(asked_at, config.history, config.timezone)[0])
+    known = np.flatnonzero((np.asarray(facts["at"]) < cutoff) & (fact_codes >= 0))
+    _, firsts = np.unique(fact_codes[known], return_index=True)
+    representatives = row[known[firsts]]
+    keys = keyed.select(list(names)).take(pa.array(representatives))
+    order = keys.append_column("representative", pa.array(representatives)).sort_by([(name, "ascending") for name in names])
+    return np.asarray(order["representative"]), cutoff
