@@ -3,6 +3,7 @@
 DataError
 ├── LogFormatError       a log cannot be read at all: missing file, unknown column, unreadable container
 ├── DeadLetterError      too many records of a log cannot be read
+├── FetchError           a data set cannot be downloaded, checked or unpacked
 ├── EmptyLogError        a log was read and held no usable row
 └── ReconciliationError  rows in differ from rows out: a defect of this program, never of the input
 """
@@ -18,6 +19,10 @@ class LogFormatError(DataError):
 
 class DeadLetterError(DataError):
     """A log of which more records are unreadable than the configuration allows."""
+
+
+class FetchError(DataError):
+    """A data set that cannot be had whole."""
 
 
 class EmptyLogError(DataError):

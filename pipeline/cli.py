@@ -37,6 +37,17 @@ def simulate(config, overrides):
 
 
 @cli.command()
+@click.argument("dataset", type=click.Choice(["kuairand-pure"]))
+@click.option("--to", "folder", metavar="FOLDER", help="Where to put it; a folder of its name where absent.")
+@click.option("--url", metavar="URL", help="Record of a mirror, of the form of Zenodo's API; the official one where absent.")
+def fetch(dataset, folder, url):
+    """Download an official data set; a download that was cut short goes on."""
+    from pipeline.commands.fetch import fetch_dataset
+
+    fetch_dataset(dataset, folder, url)
+
+
+@cli.command()
 @_CONFIG
 @_SET
 def serve(config, overrides):
