@@ -109,8 +109,8 @@ def fill_users(impressions, engagements):
     """
     (ids,) = _joint_codes([impressions["impression_id"]])
     first = pa.array(_least(impressions, ids, ["impressed_at", "user_id", "item_id"]))
-    meant = impressions.select(["impression_id", "user_id", "item_id"]).take(first).combine_chunks()
-    index = pc.index_in(engagements["impression_id"], value_set=_array(meant["impression_id"]))
+    meant = impressions.select(["impression_id", "user_id", "item_id"]).take(first)
+    index = pc.index_in(engagements["impression_id"], value_set=meant["impression_id"].combine_chunks())
     num_unknown = index.null_count
     if num_unknown:
         engagements = engagements.filter(pc.is_valid(index))
@@ -119,10 +119,6 @@ def fill_users(impressions, engagements):
         column = engagements.column_names.index(name)
         engagements = engagements.set_column(column, engagements.schema.field(name), meant[name].take(index))
     return engagements, num_unknown
-
-
-def _array(column):
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def _keys(impressions, engagements):
@@ -150,24 +146,23 @@ def _distinct_impressions(impressions, shown):
     """Indices of the impressions to keep, sorted by impression and user id."""
     rest = [name for name in impressions.column_names if name not in ("impression_id", "user_id", "impressed_at")]
     kept = _least(impressions, _pairs(shown.user, shown.impression), ["impressed_at", *rest])
-    order = ["impression_id"]
-    if pd.Series(shown.impression[kept]).duplicated().any():
-        order.append("user_id")
-    ids = impressions.select(order)
+    ids = impressions.select(["impression_id", "user_id"])
     ids = ids if len(kept) == len(ids) else ids.take(pa.array(kept))
-    return kept[np.asarray(pc.sort_indices(ids, [(name, "ascending") for name in order])).astype(np.int64)]
+    order = pc.sort_indices(ids, [(name, "ascending") for name in ids.column_names])
+    return kept[np.asarray(order).astype(np.int64)]
 
 
 def _distinct_engagements(engagements, engaged, kinds):
-    """Indices of the engagements to keep: of one event id the least, then of one user, target, kind and time."""
+    """Indices of the engagements to keep: one an event id, of those one a user, target, kind and time."""
     rest = [name for name in engagements.column_names if name not in ("event_id", "user_id", "engaged_at")]
     (event_ids,) = _joint_codes([engagements["event_id"]])
     kept = _least(engagements, _pairs(engaged.user, event_ids), ["engaged_at", *rest])
     engaged = engaged.take(kept)
     target = np.where(engaged.impression == _NO_ID, 2 * engaged.item + 1, 2 * engaged.impression)
+    # Dense codes again: three numbers of full width would not fit one of 64 bits.
     targets, _ = pd.factorize(_pairs(engaged.user, target))
     moments, _ = pd.factorize(engaged.at_us * len(KINDS) + kinds[kept])
-    return kept[_least(engagements, _pairs(targets, moments), ["event_id", *rest], kept)]
+    return kept[_least(engagements, _pairs(targets, moments), ["event_id"], kept)]
 
 
 def _least(table, key, columns, rows=None):
@@ -175,6 +170,7 @@ def _least(table, key, columns, rows=None):
 
     Entry i of `key` belongs to row i of the table, or to row `rows[i]`.
     """
+    # Repeats are few: whole columns are compared only of them.
     is_repeated = pd.Series(key).duplicated(keep=False).to_numpy()
     repeated = np.flatnonzero(is_repeated)
     repeated = repeated[np.argsort(key[repeated], kind="stable")]
@@ -190,14 +186,14 @@ def _least(table, key, columns, rows=None):
 
 
 def _starts(sorted_keys):
-    return (
-        np.flatnonzero(np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])) if len(sorted_keys) else np.empty(0, int)
-    )
+    is_start = np.ones(len(sorted_keys), bool)
+    is_start[1:] = sorted_keys[1:] != sorted_keys[:-1]
+    return np.flatnonzero(is_start)
 
 
 def _ranks(column):
     """(rows,) int64, ascending with the values; nulls rank last."""
-    encoded = _array(column).dictionary_encode()
+    encoded = column.combine_chunks().dictionary_encode()
     order = np.asarray(pc.sort_indices(encoded.dictionary))
     rank_by_code = np.empty(len(order) + 1, np.int64)
     rank_by_code[order] = np.arange(len(order))
@@ -225,10 +221,8 @@ def _last_touched_rows(shown, engaged, skew_us):
     """The last impression of user and item that is not later; the next one where all are; -1 where there is none."""
     num_shown = len(shown.at_us)
     pair, _ = pd.factorize(np.concatenate([_pairs(shown.user, shown.item), _pairs(engaged.user, engaged.item)]))
-    # Doubled times leave room to sort an engagement behind the impressions of its moment.
-    moment = 2 * np.concatenate([shown.at_us, engaged.at_us + skew_us])
-    moment[num_shown:] += 1
-    order = _order(pair, moment)
+    # Ties stay in place: an engagement comes behind the impressions of its moment, and those are sorted by id.
+    order = _order(pair, np.concatenate([shown.at_us, engaged.at_us + skew_us]))
     pair, place = pair[order], np.arange(len(order))
     is_shown = order < num_shown
     last = np.maximum.accumulate(np.where(is_shown, place, 0))
@@ -269,6 +263,7 @@ def _events(engagements, attributed, touched, kinds, age_us):
     row, moment = touched[attributed], age_us[attributed] * len(KINDS) + kinds[attributed]
     order = _order(row, moment)
     is_tied = (np.diff(row[order]) == 0) & (np.diff(moment[order]) == 0)
+    # Two signals at one moment, one by id and one by last touch: the sum of watch times must not depend on their order.
     if is_tied.any():
         seconds, scores = (np.asarray(column)[attributed] for column in (engagements["watch_seconds"], engagements["score"]))
         order = np.lexsort((scores, seconds, moment, row))

@@ -102,6 +102,16 @@ def test_last_touch_of_two_at_one_moment_is_the_greater_id():
     assert clicked_ids(attributed([impression("b"), impression("a")], events)) == ["b"]
 
 
+@pytest.mark.parametrize(("clock_skew_seconds", "expected"), [(2, "b"), (1, "a")])
+def test_last_touch_is_late_by_the_clock_skew(clock_skew_seconds, expected):
+    result = attributed(
+        [impression("a", seconds=10), impression("b", seconds=20)],
+        [engagement("1", "click", seconds=18, user_id="u", item_id="i")],
+        attribution={"clock_skew_seconds": clock_skew_seconds},
+    )
+    assert clicked_ids(result) == [expected]
+
+
 @pytest.mark.parametrize(("user_id", "item_id"), [("u", "j"), ("v", "i")])
 def test_last_touch_needs_user_and_item(user_id, item_id):
     result = attributed([impression("a")], [engagement("1", "click", user_id=user_id, item_id=item_id)])
@@ -204,15 +214,22 @@ def test_an_unknown_kind_is_an_error():
 
 
 def test_long_logs():
-    # Times too far apart to be packed with rows and pairs into one sort key.
-    shown = [impression(str(n), item_id=str(n % 1_500), seconds=n * 30_000_000 - 60_000_000_000) for n in range(3_000)]
-    engaged = [
-        engagement(str(n), "click", n * 30_000_000 - 60_000_000_000 + 1, user_id="u", item_id=str(n % 1_500))
-        for n in range(3_000)
+    # Times too far apart to be packed with pairs of user and item into one sort key; two items are shown, then clicked.
+    starts = [(n // 2) * 60_000_000 + n % 2 - 60_000_000_000 for n in range(3_000)]
+    shown = [impression(str(n), item_id=str(n % 1_500), seconds=start) for n, start in enumerate(starts)]
+    engaged = [engagement(str(n), "click", start + 10, user_id="u", item_id=str(n % 1_500)) for n, start in enumerate(starts)]
+    assert len(clicked_ids(attributed(shown, engaged))) == 3_000
+
+
+def test_two_signals_at_one_moment_are_in_order_of_their_amounts():
+    plays = [
+        engagement("1", "play", user_id="u", item_id="i", impression_id="a", watch_seconds=3.0),
+        engagement("2", "play", user_id="u", item_id="i", watch_seconds=2.0),
     ]
-    config = data_config()
-    result = attribute(impression_table(shown), engagement_table(engaged), config, None)
-    assert len(clicked_ids(result)) == 3_000
+    for events in (plays, plays[::-1]):
+        result = attributed([impression("a")], events)
+        assert result.events["watch_seconds"].to_pylist() == [2.0, 3.0]
+        assert result.rows["watch_seconds"].to_pylist() == [5.0]
 
 
 @pytest.mark.parametrize(
@@ -222,8 +239,8 @@ def test_long_logs():
         ({}, ["hide"], 0.0, 1.0),
         ({"weights": {"like": 1, "hide": -1}}, ["like", "hide"], 0.0, 1.0),
         ({"weights": {"share": 1}}, ["like"], 0.0, 1.0),
-        ({"weights": {"click": 0.1, "like": 0.7, "share": 0.2}}, ["click", "like", "share"], 1.0, 1.0),
-        ({"weights": {"click": 0.1, "like": 0.7, "share": 0.2}}, ["like", "share"], 0.0, 1.0),
+        ({"weights": {"click": 0.7, "like": 0.2, "share": 0.1}}, ["click", "like", "share"], 1.0, 1.0),
+        ({"weights": {"click": 0.7, "like": 0.2, "share": 0.1}}, ["like", "share"], 0.0, 1.0),
         ({"weights": {"like": 0.25, "share": 0.5}, "threshold": None}, ["like", "share"], 0.75, 1.0),
         ({"weights": {"like": 3, "hide": -1}, "threshold": None}, ["like", "hide"], 1.0, 1.0),
         ({"weights": {"like": 3, "hide": -1}, "threshold": None}, ["hide"], 0.0, 1.0),

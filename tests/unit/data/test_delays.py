@@ -130,13 +130,14 @@ def test_a_complete_log_weighs_one(feed):
 @pytest.mark.parametrize(
     ("age_seconds", "is_clicked", "expected"),
     [
-        # Edges 1024 and 2048 s: at 1536 s half of the second half has come.
         (1024, True, 2.0),
         (1024, False, 0.75 / (1 - 0.25 * 0.5)),
         (1536, True, 1 / 0.75),
         (1536, False, 0.75 / (1 - 0.25 * 0.75)),
         (2048, True, 1.0),
         (2048, False, 1.0),
+        (880, True, 0.0),
+        (880, False, 0.0),
         (10, True, 0.0),
         (10, False, 0.0),
         (0, False, 0.0),
@@ -146,14 +147,12 @@ def test_a_complete_log_weighs_one(feed):
     ],
 )
 def test_weights_by_age(age_seconds, is_clicked, expected):
-    # 2 of 4 positives at the edge 1024 s, 2 spread up to the edge 2048 s; 12 negatives.
+    # Half of the positives come by the edge of 1024 s, the others evenly up to that of 2048 s; 3 of 4 rows are negative.
     edge = DELAY_EDGES_SECONDS.index(1024.0)
     counts = [0] * (len(DELAY_EDGES_SECONDS) + 1)
-    counts[edge], counts[edge + 4] = 2, 2
-    # Between the edges of a doubling lie three more; fill them evenly by time.
     edges = np.array(DELAY_EDGES_SECONDS[edge : edge + 5])
-    counts[edge + 1 : edge + 5] = (np.diff(edges) / 1024 * 2_000_000).round().astype(int).tolist()
-    counts[edge] = sum(counts[edge + 1 : edge + 5])
+    counts[edge + 1 : edge + 5] = (np.diff(edges) / 1024 * 1_000_000).round().astype(int).tolist()
+    counts[edge] = sum(counts)
     delays = LabelDelays(4 * sum(counts), tuple(counts))
     config = weighted_config()
     clicks = [engagement("1", "click", min(age_seconds, 1), user_id="u", impression_id="a")] if is_clicked else []
