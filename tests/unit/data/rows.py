@@ -14,6 +14,10 @@ def at(seconds):
     return START + datetime.timedelta(seconds=seconds)
 
 
+def microseconds(moment):
+    return None if moment is None else round(moment.timestamp() * 1_000_000)
+
+
 def impression(impression_id, user_id="u", item_id="i", seconds=0, **columns):
     row = {"impression_id": impression_id, "user_id": user_id, "item_id": item_id, "impressed_at": at(seconds)}
     return {**dict.fromkeys(IMPRESSION_SCHEMA.names), **row, **columns}

@@ -22,8 +22,8 @@ from data.delays import (
 from data.labels import microseconds_of
 from data.schema import LABELS, weight_name
 from tests.unit.data import oracle
-from tests.unit.data.rows import at, data_config, engagement, engagement_table, impression, impression_table
-from tests.unit.data.test_attribution import configs, engagements, impressions_strategy, microseconds, watermarks
+from tests.unit.data.rows import at, data_config, engagement, engagement_table, impression, impression_table, microseconds
+from tests.unit.data.test_attribution_properties import configs, engagements, impressions_strategy, watermarks
 
 HOUR = 3600
 WINDOW_SECONDS = 24 * HOUR
