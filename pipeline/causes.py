@@ -5,6 +5,7 @@ import re
 from data.errors import DataError
 from models.errors import ModelError
 
+_TRACEBACK = "Traceback (most recent call last):"
 _BEAM_STEP = re.compile(r"\s*\[while running '[^']*'\]")
 
 
@@ -29,7 +30,11 @@ def one_line_cause(error):
         if quoted:
             return quoted
     innermost = chain[-1]
-    return f"{type(innermost).__name__}: {_first_line(str(innermost))}"
+    text = str(innermost)
+    if text.startswith(_TRACEBACK):
+        # Beam's workers send their error as a whole traceback, whose last unindented line names it.
+        return _first_line([line for line in text.splitlines() if line and not line.startswith((" ", _TRACEBACK))][-1])
+    return f"{type(innermost).__name__}: {_first_line(text)}"
 
 
 def _chain(error):

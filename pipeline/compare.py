@@ -5,17 +5,15 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from ml_metadata import metadata_store
-from ml_metadata.proto import metadata_store_pb2
 
 from data.schema import EVAL_SPLIT
 from models.bootstrap import NUM_PAIRS, Difference, paired_difference
 from models.errors import MetricError
 from models.metrics import auc, gauc, log_loss, mean_absolute_error, xauc
-from pipeline.config import Config
+from pipeline.config import CONFIG_FILE, Config
 from pipeline.errors import VersionError
+from pipeline.metadata import live_artifacts, newest_first, open_metadata
 from pipeline.scoring import score
-from pipeline.trainer_module import CONFIG_FILE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +114,11 @@ def newest_evaluation_rows(config):
     """
     if not config.metadata_file.exists():
         raise VersionError(f"no run is recorded at {config.metadata_file}; name evaluation rows with --examples")
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(config.metadata_file)
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    artifacts = metadata_store.MetadataStore(connection).get_artifacts_by_type("Examples")
-    live = [a for a in artifacts if a.state == metadata_store_pb2.Artifact.LIVE and "LogExampleGen" in a.uri]
+    store = open_metadata(config.metadata_file)
+    live = [artifact for artifact in live_artifacts(store, "Examples") if "LogExampleGen" in artifact.uri]
     if not live:
         raise VersionError(f"{config.metadata_file} records no evaluation rows; name them with --examples")
-    newest = max(live, key=lambda artifact: artifact.create_time_since_epoch)
+    newest = newest_first(store, live)[0]
     return Path(newest.uri, f"Split-{EVAL_SPLIT}")
 
 

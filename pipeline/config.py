@@ -1,5 +1,6 @@
 """The configuration of a job: one frozen tree, each branch owned by its package, read from TOML."""
 
+import datetime
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+# Within the folder of a pushed version.
+CONFIG_FILE = "assets.extra/smalltowers.json"
 
 
 class JobConfig(FrozenConfig):
@@ -101,6 +106,19 @@ class Config(FrozenConfig):
     def anchored(self):
         """The same job with an absolute root, as it is recorded beside a model: meant relative to where the run began."""
         return self.model_copy(update={"job": self.job.model_copy(update={"root": str(self.root)})})
+
+    def evaluated_from(self, day):
+        """The same job with the first evaluation day by name, as it is recorded beside a model: logs go on, their end moves.
+
+        Args:
+            day: YYYY-MM-DD.
+
+        Returns:
+            `Config` without `data.split.eval_days`.
+        """
+        days = {"eval_from": datetime.date.fromisoformat(day), "eval_days": None}
+        split = self.data.split.model_copy(update=days)
+        return self.model_copy(update={"data": self.data.model_copy(update={"split": split})})
 
     @property
     def models_folder(self):

@@ -1,16 +1,22 @@
 """The graph of a job: one small function a component, wired once, for every runner."""
 
 from tfx import v1 as tfx
+from tfx.components.distribution_validator.component import DistributionValidator
 
+from data.columns import labelled_schema
+from models.config import ModelConfig
+from pipeline.components.baselines import model_in_service, previous_statistics
 from pipeline.components.feature_publisher import FeaturePublisher
 from pipeline.components.log_example_gen import LogExampleGen
 from pipeline.components.task_evaluator import TaskEvaluator
+from pipeline.components.version_pusher import VersionPusher
 from pipeline.evaluation import eval_config
 from pipeline.fingerprint import sources_digest
+from pipeline.validation import DRIFT_PAIRS, SKEW_PAIRS, distribution_config
 
 
-def create_components(config, fingerprint, schema_file, models_folder, features_folder):
-    """Wires the components of a job.
+def create_components(config, fingerprint, schema_file, models_folder, features_folder, has_metadata=True):
+    """Wires the components of a job. Each is given the part of the configuration that it reads: the rest is not its cache's.
 
     Args:
         config: `pipeline.config.Config`.
@@ -18,6 +24,7 @@ def create_components(config, fingerprint, schema_file, models_folder, features_
         schema_file: TFDV schema, or None to infer one.
         models_folder: folder of pushed versions.
         features_folder: folder of published feature tables.
+        has_metadata: whether the runner lets resolvers look into ML Metadata.
 
     Returns:
         List of TFX components in topological order.
@@ -25,26 +32,35 @@ def create_components(config, fingerprint, schema_file, models_folder, features_
     example_gen = LogExampleGen(config.data, fingerprint + sources_digest("data"))
     examples = example_gen.outputs["examples"]
     statistics_gen = tfx.components.StatisticsGen(examples=examples)
-    schema_gen = _schema_gen(schema_file, statistics_gen)
+    statistics = statistics_gen.outputs["statistics"]
+    schema_gen = _schema_gen(schema_file, statistics)
     schema = schema_gen.outputs["schema"]
-    validator = tfx.components.ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
+    validators = _validators(config, statistics, schema, has_metadata)
     transform = _transform(config, examples, schema)
     trainer = _trainer(config, transform)
     model = trainer.outputs["model"]
-    resolver = _resolver()
+    in_service = model_in_service(model, has_metadata)
     evaluator = tfx.components.Evaluator(
         examples=examples,
         model=model,
-        baseline_model=resolver.outputs["model"],
+        baseline_model=in_service.outputs["model"],
         schema=schema,
         eval_config=eval_config(config),
     )
-    task_evaluator = TaskEvaluator(examples, model, config.model)
-    pusher = _pusher(evaluator, model, models_folder)
+    task_evaluator = TaskEvaluator(examples, model, config.model.tasks)
+    pusher = VersionPusher(
+        model,
+        evaluator.outputs["blessing"],
+        example_gen.outputs["report"],
+        config,
+        models_folder,
+        in_service.outputs.get("pushed_model"),
+        _blocking_anomalies(config, validators),
+    ).with_id("Pusher")
     publisher = FeaturePublisher(example_gen.outputs["feature_tables"], pusher.outputs["pushed_model"], str(features_folder))
     return [
-        example_gen, statistics_gen, schema_gen, validator, transform, trainer,
-        resolver, evaluator, task_evaluator, pusher, publisher,
+        example_gen, statistics_gen, schema_gen, *validators, transform, trainer,
+        in_service, evaluator, task_evaluator, pusher, publisher,
     ]  # fmt: skip
 
 
@@ -72,18 +88,51 @@ def create_pipeline(config, components, root, metadata_connection=None, beam_arg
     )
 
 
-def _schema_gen(schema_file, statistics_gen):
+def _schema_gen(schema_file, statistics):
     if schema_file is None:
-        return tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"], infer_feature_shape=False)
+        return tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=False)
     return tfx.components.ImportSchemaGen(schema_file=str(schema_file))
 
 
+def _validators(config, statistics, schema, has_metadata):
+    """The validators of the data, and the resolver of what one of them compares with."""
+    validators = [tfx.components.ExampleValidator(statistics=statistics, schema=schema)]
+    columns = labelled_schema(config.data)
+    if config.validation.drift:
+        previous = previous_statistics(statistics, has_metadata)
+        drift = DistributionValidator(
+            statistics=statistics,
+            baseline_statistics=previous.outputs["statistics"].as_optional(),
+            config=distribution_config(config.validation.drift, columns),
+            include_split_pairs=list(DRIFT_PAIRS),
+        )
+        validators += [previous, drift.with_id("DriftValidator")]
+    if config.validation.skew:
+        skew = DistributionValidator(
+            statistics=statistics,
+            baseline_statistics=statistics,
+            config=distribution_config(config.validation.skew, columns),
+            include_split_pairs=list(SKEW_PAIRS),
+        )
+        validators.append(skew.with_id("SkewValidator"))
+    return validators
+
+
+def _blocking_anomalies(config, validators):
+    names = {"ExampleValidator": "schema_anomalies", "DriftValidator": "drift_anomalies", "SkewValidator": "skew_anomalies"}
+    if not config.validation.blocking:
+        return {}
+    return {names[each.id]: each.outputs["anomalies"] for each in validators if each.id in names}
+
+
 def _transform(config, examples, schema):
+    # What Transform reads of the model: another width of a layer must not send all rows through it again.
+    model = ModelConfig(features=config.sized_model.features, tasks=config.model.tasks, small_tower=None)
     return tfx.components.Transform(
         examples=examples,
         schema=schema,
         preprocessing_fn="pipeline.transform_module.preprocessing_fn",
-        custom_config={"model": config.model.model_dump_json(), "sources": sources_digest("models")},
+        custom_config={"model": model.model_dump_json(), "sources": sources_digest("models")},
         disable_statistics=True,
         splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
     )
@@ -96,22 +145,9 @@ def _trainer(config, transform):
         transform_graph=transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
-        custom_config={"config": config.model_dump_json(), "sources": sources_digest("models")},
-    )
-
-
-def _resolver():
-    return tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    ).with_id("ModelInService")
-
-
-def _pusher(evaluator, model, models_folder):
-    destination = tfx.proto.PushDestination.Filesystem(base_directory=str(models_folder))
-    return tfx.components.Pusher(
-        model=model,
-        model_blessing=evaluator.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(filesystem=destination),
+        custom_config={
+            "model": config.sized_model.model_dump_json(),
+            "train": config.train.model_dump_json(),
+            "sources": sources_digest("models"),
+        },
     )

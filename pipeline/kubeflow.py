@@ -31,7 +31,12 @@ def compile_specification(config, output):
         raise ConfigError("job.root must be a place that every container reaches, such as gs://bucket/feed. Received: none")
     Path(output).absolute().parent.mkdir(parents=True, exist_ok=True)
     components = create_components(
-        config, "", config.job.schema_file, f"{root}/models/{config.serving.model_name}", f"{root}/features"
+        config,
+        "",
+        config.job.schema_file,
+        f"{root}/models/{config.serving.model_name}",
+        f"{root}/features",
+        has_metadata=False,
     )
     runner_config = tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(
         display_name=config.job.name, default_image=config.job.image

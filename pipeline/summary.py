@@ -1,18 +1,19 @@
 """What each component did, in a few words, read from its output artifacts."""
 
+import functools
 import json
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 import tensorflow_model_analysis as tfma
-from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import artifact_utils
 
-from data.counts import Counts
+from data.counts import LOGS
 from data.schema import SPLITS
-from pipeline.components.log_example_gen import COUNTS_FILE
 from pipeline.components.task_evaluator import read_metrics
+from pipeline.ingestion_report import read_counts
 from pipeline.trainer_module import HISTORY_FILE
+from pipeline.validation import DRIFT_PAIRS, SKEW_PAIRS, distribution_anomalies, schema_anomalies
 
 
 def describe(run, ingestion):
@@ -25,7 +26,9 @@ def describe(run, ingestion):
     Returns:
         One line, with row counts where the component saw rows.
     """
-    rows = _ROWS_BY_COMPONENT[run.name](_counts(ingestion.outputs)) if run.name in _ROWS_BY_COMPONENT else None
+    rows = (
+        _ROWS_BY_COMPONENT[run.name](read_counts(report_folder(ingestion.outputs))) if run.name in _ROWS_BY_COMPONENT else None
+    )
     said = _DESCRIBE_BY_COMPONENT[run.name](run.outputs) if run.name in _DESCRIBE_BY_COMPONENT else ""
     return said if rows is None else "; ".join(filter(None, (f"{rows:,} rows", said)))
 
@@ -114,19 +117,39 @@ def _describe_failure(failure, metrics_by_label):
     return f"{what} is {value:.4f}, the floor is {threshold.value_threshold.lower_bound.value:.4f}"
 
 
-def _counts(outputs):
-    return Counts(**json.loads(Path(_uri(outputs, "report"), COUNTS_FILE).read_text(encoding="utf-8")))
+def report_folder(outputs):
+    """Folder of an ingestion's report.
+
+    Args:
+        outputs: artifacts of the LogExampleGen by key.
+
+    Returns:
+        Path.
+    """
+    return _uri(outputs, "report")
+
+
+def anomalies(runs):
+    """What the validators found in the data.
+
+    Args:
+        runs: `pipeline.local.ComponentRun` by name.
+
+    Returns:
+        One line for each column and split that the schema does not allow, that drifted, or that is skewed.
+    """
+    found = {
+        name: read(_uri(runs[name].outputs, "anomalies")) for name, read in _ANOMALIES_BY_VALIDATOR.items() if name in runs
+    }
+    return [line for lines in found.values() for line in lines or ()]
 
 
 def _ingested(outputs):
-    counts = _counts(outputs)
-    logs = ("impressions", "engagements", "users", "items")
-    num_dead = sum(getattr(counts, f"{log}_dead_lettered") for log in logs)
+    counts = read_counts(_uri(outputs, "report"))
+    num_dead = sum(getattr(counts, f"{log}_dead_lettered") for log in LOGS)
     return (
         f"{counts.impressions_read:,} impressions and {counts.engagements_read:,} engagements read: "
-        f"{counts.impressions_train:,} rows to train, {counts.impressions_eval:,} to evaluate, "
-        f"{counts.impressions_duplicate + counts.engagements_duplicate:,} duplicates, "
-        f"{counts.engagements_unattributed:,} unattributed, {num_dead:,} dead letters"
+        f"{counts.impressions_train:,} rows to train, {counts.impressions_eval:,} to evaluate, {num_dead:,} dead letters"
         + (f" in {_uri(outputs, 'report')}" if num_dead else "")
     )
 
@@ -144,13 +167,12 @@ def _schema(outputs):
     return f"{len(schema.feature)} columns"
 
 
-def _anomalies(outputs):
-    found = []
-    for split in SPLITS:
-        uri = artifact_utils.get_split_uri(outputs["anomalies"], split)
-        anomalies = anomalies_pb2.Anomalies.FromString(Path(uri, "SchemaDiff.pb").read_bytes())
-        found += [f"{split}: {name}: {info.short_description}" for name, info in anomalies.anomaly_info.items()]
-    return "; ".join(found) if found else "no anomalies"
+def _validated(read):
+    def describe_outputs(outputs):
+        found = read(_uri(outputs, "anomalies"))
+        return "no earlier rows" if found is None else f"{len(found)} anomalies" if found else "no anomalies"
+
+    return describe_outputs
 
 
 def _trained(outputs):
@@ -160,7 +182,7 @@ def _trained(outputs):
 
 
 def _resolved(outputs):
-    return "a blessed model" if outputs.get("model") else "none yet"
+    return "the version pushed last" if outputs.get("model") else "none yet"
 
 
 def _blessed(outputs):
@@ -171,12 +193,18 @@ def _pushed(outputs):
     return f"version {pushed_version(outputs)}" if is_pushed(outputs) else "nothing pushed"
 
 
+_ANOMALIES_BY_VALIDATOR = {
+    "ExampleValidator": schema_anomalies,
+    "DriftValidator": functools.partial(distribution_anomalies, pairs=DRIFT_PAIRS),
+    "SkewValidator": functools.partial(distribution_anomalies, pairs=SKEW_PAIRS),
+}
+
 _DESCRIBE_BY_COMPONENT = {
     "LogExampleGen": _ingested,
     "StatisticsGen": _statistics,
     "SchemaGen": _schema,
     "ImportSchemaGen": _schema,
-    "ExampleValidator": _anomalies,
+    **{name: _validated(read) for name, read in _ANOMALIES_BY_VALIDATOR.items()},
     "ModelInService": _resolved,
     "Trainer": _trained,
     "Evaluator": _blessed,

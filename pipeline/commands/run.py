@@ -11,7 +11,7 @@ from pipeline.terminal import framework_noise_to
 
 
 def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
-    """Runs a job and prints every component, the measures by task and the version that was pushed.
+    """Runs a job and prints every component, the data report, the measures by task and the version that was pushed.
 
     Args:
         config: `pipeline.config.Config`.
@@ -20,7 +20,7 @@ def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
         on_metrics: called with the console and the measures by task after they were printed; None for nothing.
 
     Returns:
-        Exit code: 0 if a model was pushed, 1 if it was not blessed.
+        Exit code: 0 if a model was pushed, 1 if a gate or an anomaly in the data held it back.
 
     Raises:
         LogFormatError: If a log is missing or lacks a declared column.
@@ -45,6 +45,7 @@ def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
         with RunTable(console) as table:
             local.run_locally(config, table.plan, table.start, finish, beam_args, enable_cache)
         console.print()
+        _print_data_report(console, config, summary.report_folder(runs["LogExampleGen"].outputs))
         metrics = summary.task_metrics(runs["TaskEvaluator"].outputs)
         console.print(metrics_table(metrics))
         for line in undefined_measures(metrics):
@@ -55,16 +56,34 @@ def run_job(config, beam_args=(), enable_cache=True, on_metrics=None):
 
 
 def _verdict(console, config, summary, runs, metrics):
+    anomalies = summary.anomalies(runs)
     if summary.is_pushed(runs["Pusher"].outputs):
         folder = config.models_folder / summary.pushed_version(runs["Pusher"].outputs)
         if not folder.exists():
             raise VersionError(f"{folder} was pushed by an earlier run and is gone; run again with --fresh")
         console.print(f"Blessed and pushed: {folder}", soft_wrap=True, highlight=False)
+        _print_lines(console, "Anomalies in the data, which do not block:", anomalies, "yellow")
         return 0
-    console.print("Not pushed:", style="red")
-    for line in summary.gate_failures(runs["Evaluator"].outputs, metrics):
-        console.print(f"  {line}", soft_wrap=True)
+    lines = summary.gate_failures(runs["Evaluator"].outputs, metrics)
+    _print_lines(console, "Not pushed:", lines + (anomalies if config.validation.blocking else []), "red")
     return 1
+
+
+def _print_lines(console, title, lines, style):
+    if lines:
+        console.print(title, style=style)
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True, highlight=False)
+
+
+def _print_data_report(console, config, folder):
+    from pipeline.ingestion_report import fates, label_table, previous_report, read_counts, read_label_counts
+
+    for line in fates(read_counts(folder)):
+        console.print(line, soft_wrap=True, highlight=False)
+    previous = previous_report(config.metadata_file, folder)
+    console.print(label_table(read_label_counts(folder), previous and read_label_counts(previous)))
+    console.print()
 
 
 _SHORT_NAMES = {

@@ -8,7 +8,6 @@ from tfx.dsl.io import fileio
 from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from data.schema import ITEMS_TABLE, USERS_TABLE
 from pipeline.components.artifacts import FeatureTables, PublishedFeatures
 
 
@@ -39,7 +38,7 @@ class Executor(base_executor.BaseExecutor):
         if is_pushed:
             source = artifact_utils.get_single_uri(input_dict["feature_tables"])
             fileio.makedirs(destination)
-            for name in (USERS_TABLE, ITEMS_TABLE):
+            for name in sorted(fileio.listdir(source)):
                 fileio.copy(f"{source}/{name}", f"{destination}/{name}.new", overwrite=True)
                 fileio.rename(f"{destination}/{name}.new", f"{destination}/{name}", overwrite=True)
         record = {"published": is_pushed, "destination": destination}

@@ -4,22 +4,24 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pydantic
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
 from data.schema import EVAL_SPLIT
-from models.config import ModelConfig
+from models.config import TaskConfig
 from models.metrics import Metric
 from pipeline.components.artifacts import TaskMetrics
 from pipeline.scoring import measure, score
 
 METRICS_FILE = "metrics.json"
+_TASKS = pydantic.TypeAdapter(tuple[TaskConfig, ...])
 
 
 class _Spec(ComponentSpec):
-    PARAMETERS = {"model_config": ExecutionParameter(type=str)}
+    PARAMETERS = {"tasks": ExecutionParameter(type=str)}
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "model": ChannelParameter(type=standard_artifacts.Model),
@@ -36,18 +38,18 @@ class Executor(base_executor.BaseExecutor):
         Args:
             input_dict: artifacts `examples` (raw) and `model`.
             output_dict: artifact `metrics`.
-            exec_properties: `model_config`, the JSON of a `ModelConfig`.
+            exec_properties: `tasks`, the JSON of `TaskConfig`s.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        config = ModelConfig.model_validate_json(exec_properties["model_config"])
+        tasks = _TASKS.validate_json(exec_properties["tasks"])
         model_uri = artifact_utils.get_single_uri(input_dict["model"])
         rows = score(
             path_utils.serving_model_path(model_uri),
             artifact_utils.get_split_uri(input_dict["examples"], EVAL_SPLIT),
-            [task.label for task in config.tasks],
+            [task.label for task in tasks],
         )
         target = Path(artifact_utils.get_single_uri(output_dict["metrics"]), METRICS_FILE)
-        target.write_text(json.dumps(_as_tree(measure(rows, config.tasks)), indent=2), encoding="utf-8")
+        target.write_text(json.dumps(_as_tree(measure(rows, tasks)), indent=2), encoding="utf-8")
 
 
 def _as_tree(metrics):
@@ -73,19 +75,19 @@ class TaskEvaluator(base_component.BaseComponent):
     SPEC_CLASS = _Spec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, examples, model, model_config):
+    def __init__(self, examples, model, tasks):
         """Configures the component.
 
         Args:
             examples: channel of raw examples.
             model: channel of the trained model.
-            model_config: `ModelConfig`.
+            tasks: `TaskConfig`s.
         """
         super().__init__(
             _Spec(
                 examples=examples,
                 model=model,
-                model_config=model_config.model_dump_json(),
+                tasks=_TASKS.dump_json(tasks).decode(),
                 metrics=Channel(type=TaskMetrics),
             )
         )

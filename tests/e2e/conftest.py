@@ -113,7 +113,7 @@ def shuffled_version(job, tmp_path_factory):
 
     from models.export import export
     from models.training import fit
-    from pipeline.trainer_module import CONFIG_FILE
+    from pipeline.config import CONFIG_FILE
 
     config = job.config
     tft_output = tft.TFTransformOutput(str(job.artifact("Transform", "transform_graph")))
@@ -128,7 +128,7 @@ def shuffled_version(job, tmp_path_factory):
             for label in labels:
                 row.features.feature[label].float_list.value[:] = [shuffled[label]]
             writer.write(row.SerializeToString())
-    fitted = fit(config.model, config.train, tft_output, [str(folder / "rows.gz")])
+    fitted = fit(config.sized_model, config.train, tft_output, [str(folder / "rows.gz")])
     version = folder / "models" / "1"
     export(fitted.ranker, tft_output, str(version))
     beside = version / CONFIG_FILE

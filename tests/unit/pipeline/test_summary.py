@@ -1,3 +1,4 @@
+import io
 import types
 
 import pytest
@@ -7,6 +8,7 @@ from tensorflow_model_analysis.proto import validation_result_pb2
 from models.metrics import Metric
 from pipeline import summary
 from pipeline.commands import run
+from pipeline.config import ValidationConfig
 from pipeline.errors import VersionError
 
 
@@ -41,11 +43,38 @@ def test_missed_gates_are_told_in_words(message, metric, line):
     assert summary._describe_failure(message, {"click": {"auc": metric}}) == line
 
 
+def said(is_pushed, anomalies=(), failures=()):
+    """What the components of a finished run left behind."""
+    return types.SimpleNamespace(
+        is_pushed=lambda outputs: is_pushed,
+        pushed_version=lambda outputs: "17",
+        anomalies=lambda runs: list(anomalies),
+        gate_failures=lambda outputs, metrics: list(failures),
+    )
+
+
+RUNS = {name: types.SimpleNamespace(outputs={}) for name in ("Pusher", "Evaluator")}
+
+
 def test_a_pushed_version_that_is_gone_is_an_error(config):
     """The cache remembers a push; the folder may have been removed since."""
-    said = types.SimpleNamespace(is_pushed=lambda outputs: True, pushed_version=lambda outputs: "17")
-    runs = {"Pusher": types.SimpleNamespace(outputs={})}
     with pytest.raises(VersionError, match=r"ranker/17 was pushed by an earlier run and is gone; run again with --fresh"):
-        run._verdict(Console(quiet=True), config, said, runs, {})
+        run._verdict(Console(quiet=True), config, said(True), RUNS, {})
     (config.models_folder / "17").mkdir(parents=True)
-    assert run._verdict(Console(quiet=True), config, said, runs, {}) == 0
+    assert run._verdict(Console(quiet=True), config, said(True), RUNS, {}) == 0
+
+
+@pytest.mark.parametrize("is_blocking", [True, False])
+def test_verdict_names_gates_and_the_anomalies_that_block(config, is_blocking):
+    config = config.model_copy(update={"validation": ValidationConfig(blocking=is_blocking)})
+    console = Console(file=io.StringIO(), width=200)
+    exit_code = run._verdict(console, config, said(False, ["surface drifted"], ["auc is low"]), RUNS, {})
+    anomaly = "  surface drifted\n" if is_blocking else ""
+    assert (exit_code, console.file.getvalue()) == (1, f"Not pushed:\n  auc is low\n{anomaly}")
+
+
+def test_anomalies_that_do_not_block_are_told_all_the_same(config):
+    (config.models_folder / "17").mkdir(parents=True)
+    console = Console(file=io.StringIO(), width=200)
+    assert run._verdict(console, config, said(True, ["surface drifted"]), RUNS, {}) == 0
+    assert "Anomalies in the data, which do not block:\n  surface drifted\n" in console.file.getvalue()

@@ -1,0 +1,96 @@
+"""What a run is judged against: the model in service, and the statistics of the run before.
+
+An artifact of the current run is never its own baseline. So an unchanged run finds the baselines that it found before, and
+every component after them is cached.
+"""
+
+from tfx import v1 as tfx
+from tfx.dsl.components.common.resolver import ResolverStrategy
+from tfx.types import standard_artifacts
+
+from pipeline.components.version_pusher import MODEL_ID, PUSHED
+from pipeline.metadata import newest_first
+
+
+class ModelInServiceStrategy(ResolverStrategy):
+    """Finds the model that was pushed last, other than the candidate, and its push."""
+
+    def resolve_artifacts(self, store, input_dict):
+        """Artifacts of the model in service.
+
+        Args:
+            store: `ml_metadata.MetadataStore`.
+            input_dict: all artifacts `model` and `pushed_model`, and the current run's `candidate`.
+
+        Returns:
+            The same keys; `model` and `pushed_model` are empty where no other model was pushed.
+        """
+        [candidate] = input_dict["candidate"]
+        model_by_id = {model.id: model for model in input_dict["model"] if model.id != candidate.id}
+        pushes = [push for push in input_dict["pushed_model"] if push.get_int_custom_property(PUSHED)]
+        for push in newest_first(store, pushes):
+            model = model_by_id.get(push.get_int_custom_property(MODEL_ID))
+            if model is not None:
+                return {"model": [model], "pushed_model": [push], "candidate": [candidate]}
+        return {"model": [], "pushed_model": [], "candidate": [candidate]}
+
+
+class PreviousStatisticsStrategy(ResolverStrategy):
+    """Finds the statistics of the last run that had other rows."""
+
+    def resolve_artifacts(self, store, input_dict):
+        """Artifact of the previous statistics.
+
+        Args:
+            store: `ml_metadata.MetadataStore`.
+            input_dict: all artifacts `statistics`, and the run's `current` ones.
+
+        Returns:
+            The same keys; `statistics` is empty where there was no such run.
+        """
+        [current] = input_dict["current"]
+        others = [statistics for statistics in input_dict["statistics"] if statistics.id != current.id]
+        return {"statistics": newest_first(store, others)[:1], "current": [current]}
+
+
+def model_in_service(candidate, has_metadata):
+    """Resolver of the model that a candidate must not fall behind.
+
+    Args:
+        candidate: channel of the trained model.
+        has_metadata: whether the runner's resolvers may look into ML Metadata; if not, the last blessed model stands in.
+
+    Returns:
+        Resolver with the output `model`, and `pushed_model` where there is metadata.
+    """
+    model = tfx.dsl.Channel(type=standard_artifacts.Model)
+    if has_metadata:
+        pushed_model = tfx.dsl.Channel(type=standard_artifacts.PushedModel)
+        resolver = tfx.dsl.Resolver(
+            strategy_class=ModelInServiceStrategy, model=model, pushed_model=pushed_model, candidate=candidate
+        )
+    else:
+        resolver = tfx.dsl.Resolver(
+            strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+            model=model,
+            model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+        )
+    return resolver.with_id("ModelInService")
+
+
+def previous_statistics(current, has_metadata):
+    """Resolver of the statistics that the current ones are compared with.
+
+    Args:
+        current: channel of the StatisticsGen.
+        has_metadata: whether the runner's resolvers may look into ML Metadata; if not, the latest statistics stand in.
+
+    Returns:
+        Resolver with the output `statistics`.
+    """
+    statistics = tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics)
+    if has_metadata:
+        resolver = tfx.dsl.Resolver(strategy_class=PreviousStatisticsStrategy, statistics=statistics, current=current)
+    else:
+        resolver = tfx.dsl.Resolver(strategy_class=tfx.dsl.experimental.LatestArtifactStrategy, statistics=statistics)
+    return resolver.with_id("PreviousStatistics")

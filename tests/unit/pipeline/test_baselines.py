@@ -1,0 +1,129 @@
+import pytest
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tfx.types import standard_artifacts
+
+from pipeline.components.baselines import ModelInServiceStrategy, PreviousStatisticsStrategy
+from pipeline.components.version_pusher import MODEL_ID, PUSHED
+from pipeline.metadata import live_artifacts, newest_first
+
+
+class History:
+    """Runs of a job, as ML Metadata remembers them: every execution gives out one artifact, a cached one an old artifact."""
+
+    def __init__(self):
+        connection = metadata_store_pb2.ConnectionConfig()
+        connection.fake_database.SetInParent()
+        self.store = metadata_store.MetadataStore(connection)
+        self._execution_type = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="any"))
+
+    def new(self, artifact_class):
+        artifact = artifact_class()
+        artifact.type_id = self.store.put_artifact_type(artifact.artifact_type)
+        [artifact.id] = self.store.put_artifacts([artifact.mlmd_artifact])
+        return artifact
+
+    def give_out(self, artifact, event_type=metadata_store_pb2.Event.OUTPUT):
+        [execution] = self.store.put_executions([metadata_store_pb2.Execution(type_id=self._execution_type)])
+        event = metadata_store_pb2.Event(artifact_id=artifact.id, execution_id=execution, type=event_type)
+        self.store.put_events([event])
+        return artifact
+
+
+@pytest.fixture
+def history():
+    return History()
+
+
+class Job(History):
+    """Runs of a job in which each model that is trained is pushed, unless it is held back."""
+
+    def __init__(self):
+        super().__init__()
+        self.models, self.pushes, self.push_by_key = [], [], {}
+
+    def train(self):
+        self.models.append(self.new(standard_artifacts.Model))
+        return self.models[-1]
+
+    def run(self, candidate, is_pushed=True):
+        """One run; gives back the model in service that it found, and whether its push was new."""
+        self.give_out(candidate)
+        inputs = {"model": list(self.models), "pushed_model": list(self.pushes), "candidate": [candidate]}
+        found = ModelInServiceStrategy().resolve_artifacts(self.store, inputs)
+        assert found["candidate"] == [candidate]
+        key = (candidate.id, *(artifact.id for artifact in found["model"] + found["pushed_model"]))
+        is_new = key not in self.push_by_key
+        if is_new:
+            push = self.new(standard_artifacts.PushedModel)
+            push.set_int_custom_property(PUSHED, int(is_pushed))
+            push.set_int_custom_property(MODEL_ID, candidate.id)
+            self.push_by_key[key] = push
+            self.pushes.append(push)
+        self.give_out(self.push_by_key[key])
+        return found["model"], is_new
+
+
+def test_first_run_and_its_repetition_find_nothing_in_service():
+    job = Job()
+    first = job.train()
+    assert job.run(first) == ([], True)
+    assert job.run(first) == ([], False)
+
+
+def test_challenger_meets_the_model_in_service_however_often_it_is_run():
+    job = Job()
+    first, second = job.train(), job.train()
+    job.run(first)
+    assert job.run(second) == ([first], True)
+    assert job.run(second) == ([first], False)
+
+
+def test_model_that_was_superseded_and_comes_back_is_pushed_again():
+    job = Job()
+    first, second = job.train(), job.train()
+    job.run(first)
+    job.run(second)
+    assert job.run(first) == ([second], True)
+    assert job.run(second) == ([first], True)
+    assert job.run(second) == ([first], False)
+
+
+def test_model_that_was_held_back_is_not_in_service():
+    job = Job()
+    first, second, third = job.train(), job.train(), job.train()
+    job.run(first)
+    job.run(second, is_pushed=False)
+    assert job.run(third) == ([first], True)
+
+
+def test_previous_statistics_are_those_of_the_last_other_rows(history):
+    first, second = (history.new(standard_artifacts.ExampleStatistics) for _ in range(2))
+
+    def previous(current, known):
+        history.give_out(current)
+        inputs = {"statistics": known, "current": [current]}
+        return PreviousStatisticsStrategy().resolve_artifacts(history.store, inputs)["statistics"]
+
+    assert previous(first, [first]) == []
+    assert previous(first, [first]) == []
+    assert previous(second, [first, second]) == [first]
+    assert previous(first, [first, second]) == [second]
+
+
+def test_newest_is_what_was_given_out_last(history):
+    first, second, never = (history.new(standard_artifacts.Model) for _ in range(3))
+    history.give_out(first)
+    history.give_out(second)
+    history.give_out(first)
+    # A resolver hands an artifact on, it does not give it out.
+    history.give_out(second, metadata_store_pb2.Event.INTERNAL_OUTPUT)
+    assert newest_first(history.store, [first, second, never]) == [first, second]
+
+
+def test_only_whole_artifacts_are_live(history):
+    whole, half = history.new(standard_artifacts.Model), history.new(standard_artifacts.Model)
+    for artifact, state in ((whole, metadata_store_pb2.Artifact.LIVE), (half, metadata_store_pb2.Artifact.PENDING)):
+        artifact.mlmd_artifact.state = state
+        history.store.put_artifacts([artifact.mlmd_artifact])
+    assert [artifact.id for artifact in live_artifacts(history.store, "Model")] == [whole.id]
