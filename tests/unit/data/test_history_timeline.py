@@ -43,7 +43,7 @@ def cutoff_of(text, timezone, **history):
         ("Europe/Berlin", "2026-10-25T02:40:00+01:00", 1.0, "2026-10-25T02:00:00+01:00"),
         # Midnight is skipped in São Paulo and comes twice in Havana.
         ("America/Sao_Paulo", "2018-11-04T01:30:00-02:00", 24.0, "2018-11-04T01:00:00-02:00"),
-        ("America/Havana", "2025-11-02T00:30:00-05:00", 24.0, "2025-11-02T00:00:00-04:00"),
+        ("America/Havana", "2024-11-03T00:30:00-05:00", 24.0, "2024-11-03T00:00:00-04:00"),
     ],
 )
 def test_cutoff(timezone, shown, refresh_hours, expected):
@@ -51,9 +51,10 @@ def test_cutoff(timezone, shown, refresh_hours, expected):
     assert found == datetime.datetime.fromisoformat(expected)
 
 
+# Years that are over: two copies of the time zone database may disagree on what governments will decide.
 @settings(max_examples=80, deadline=None)
 @given(
-    st.lists(st.datetimes(datetime.datetime(2018, 1, 1), datetime.datetime(2027, 1, 1)), max_size=4),
+    st.lists(st.datetimes(datetime.datetime(2018, 1, 1), datetime.datetime(2025, 1, 1)), max_size=4),
     st.sampled_from(["UTC", "Europe/Berlin", "America/Sao_Paulo", "America/Havana", "Australia/Lord_Howe"]),
     st.sampled_from([0.0, 0.25, 1.0, 6.0, 24.0, 5.0, 36.0]),
     st.sampled_from([0.0, 600.0, 90_000.0]),
