@@ -4,7 +4,7 @@ ServingError
 ├── ModelUnavailableError       the version folder holds no model that loads
 ├── ListenError                 the address cannot be listened on
 ├── RequestError                a call that the model server refuses; carries the gRPC status
-├── FeatureTableError           a user or item table that cannot be read as declared
+├── FeatureTableError           a table of features that cannot be read as declared
 ├── FeatureValueError           a feature given with a request that a tf.Example cannot hold
 ├── CandidateError              candidates that are empty, repeated or too many
 ├── BlendError                  predictions from which no score can be computed
@@ -47,7 +47,7 @@ class RequestError(ServingError):
 
 
 class FeatureTableError(ServingError):
-    """A user or item table that cannot be read as declared."""
+    """A table of features that cannot be read as declared."""
 
 
 class FeatureValueError(ServingError):

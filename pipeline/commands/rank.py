@@ -3,7 +3,7 @@
 import pyarrow as pa
 from rich.table import Table
 
-from data.schema import labelled_schema
+from data.columns import labelled_schema
 from pipeline.errors import ConfigError
 from pipeline.terminal import framework_noise_to
 
@@ -78,7 +78,7 @@ def parse_feature(config, text):
         text: `name=value`.
 
     Returns:
-        Name and value, a string, int or float.
+        Name and value, a string, int or float, or a list of them where the column holds lists; their text has commas.
 
     Raises:
         ConfigError: If the form is wrong, the model reads no such column, or the value is of another type.
@@ -89,10 +89,11 @@ def parse_feature(config, text):
     names = [feature.name for feature in config.model.features]
     if name not in names:
         raise ConfigError(f"--feature must name a column that the model reads ({', '.join(names)}). Received: {name}")
-    data = config.data
-    column = labelled_schema(data.context_columns, data.user_columns, data.item_columns).field(name).type
-    parse_fn = str if pa.types.is_string(column) else int if pa.types.is_integer(column) else float
+    column = labelled_schema(config.data).field(name).type
+    is_list = pa.types.is_list(column)
+    entry = column.value_type if is_list else column
+    parse_fn = str if pa.types.is_string(entry) else int if pa.types.is_integer(entry) else float
     try:
-        return name, parse_fn(value)
+        return name, [parse_fn(one) for one in value.split(",") if one] if is_list else parse_fn(value)
     except ValueError:
         raise ConfigError(f"--feature {name} must be of type {column}. Received: {value}") from None

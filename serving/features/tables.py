@@ -1,47 +1,66 @@
-"""User and item features from the two Parquet tables that the pipeline exports beside the model."""
+"""User, item and pair features from the Parquet tables that the pipeline exports beside the model."""
 
+import json
 import pathlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, ITEMS_TABLE, USERS_TABLE
+from data.schema import EMPTY_HISTORY_FILE, ITEMS_TABLE, USERS_TABLE, pair_table_name
 from serving.errors import FeatureTableError
-
-USER_KEY = "user_id"
-ITEM_KEY = "item_id"
+from serving.features.checks import ITEM_KEY, USER_KEY, check_keyed_table, is_vector
+from serving.features.pairs import PairTable
 
 
 class FeatureTables:
-    """Features of all known users and items, in memory."""
+    """Features of all known users, items and pairs, in memory; who is unknown has the empty history.
 
-    def __init__(self, users, items):
-        """Features from two tables.
+    Attributes:
+        pairs: tuple of `PairTable`.
+    """
+
+    def __init__(self, users, items, pairs=(), empty_history=None):
+        """Features from tables.
 
         Args:
-            users: Arrow table with a `user_id` column, its name first; other columns string, int64 or float32.
+            users: Arrow table with a `user_id` column, its name first; other columns string, int64, float32, or lists of
+                strings or of float32, the latter as long as their empty history.
             items: the same with `item_id`.
+            pairs: Arrow tables of `user_id`, an item column and a list of float32.
+            empty_history: list of numbers by column of such lists; None for no such columns.
 
         Raises:
-            FeatureTableError: If a key column is not first, not a string, null or repeated, or a type is another one.
+            FeatureTableError: If a key column is not first, not a string, null or repeated, a type or a length is another
+                one, or an empty history belongs to no table.
         """
-        self._users = _IndexedTable(users, USER_KEY, USERS_TABLE)
-        self._items = _IndexedTable(items, ITEM_KEY, ITEMS_TABLE)
+        empty_history = empty_history or {}
+        self._users = _IndexedTable(users, USER_KEY, USERS_TABLE, empty_history)
+        self._items = _IndexedTable(items, ITEM_KEY, ITEMS_TABLE, empty_history)
+        self.pairs = tuple(PairTable(table, empty_history) for table in pairs)
+        held = {*self._users.columns, *self._items.columns, *(pair.vector for pair in self.pairs)}
+        if unheld := sorted(empty_history.keys() - held):
+            raise FeatureTableError(f"{EMPTY_HISTORY_FILE} must name columns of the tables. Received: {unheld[0]}")
 
     @classmethod
     def load(cls, folder):
         """Features from the folder that the pipeline wrote them to.
 
         Args:
-            folder: path that holds `users.parquet` and `items.parquet`.
+            folder: path that holds `users.parquet` and `items.parquet`, and where there is history, the tables of pairs and
+                `empty_history.json`. A table of pairs whose vector is not in the latter is left over from another
+                configuration and not read.
 
         Returns:
             `FeatureTables`.
 
         Raises:
-            FeatureTableError: If a file is missing, is no Parquet, or does not hold what it must.
+            FeatureTableError: If a file is missing, is not of its format, or does not hold what it must.
         """
-        return cls(*(_read(pathlib.Path(folder) / name) for name in (USERS_TABLE, ITEMS_TABLE)))
+        folder = pathlib.Path(folder)
+        users, items = (_read(folder / name) for name in (USERS_TABLE, ITEMS_TABLE))
+        empty_history = _read_empty_history(folder / EMPTY_HISTORY_FILE)
+        paths = [path for path in sorted(folder.glob(pair_table_name("*"))) if _last_column(path) in empty_history]
+        return cls(users, items, [_read(path) for path in paths], empty_history)
 
     @property
     def user_ids(self):
@@ -60,8 +79,8 @@ class FeatureTables:
 
     @property
     def float_columns(self):
-        """Names of the columns of either table whose values are floats."""
-        return self._users.float_columns | self._items.float_columns
+        """Names of the columns of all tables that hold floats or lists of them."""
+        return self._users.float_columns | self._items.float_columns | {pair.vector for pair in self.pairs}
 
     def has_user(self, user_id):
         """Whether a user has a row.
@@ -92,7 +111,7 @@ class FeatureTables:
             user_id: id of the user.
 
         Returns:
-            str, int, float or None by column name; only `user_id` for an unknown user.
+            str, int, float, list or None by column name; `user_id` and empty histories for an unknown user.
         """
         return self._users.rows([user_id])[0]
 
@@ -103,7 +122,8 @@ class FeatureTables:
             item_ids: ids of items.
 
         Returns:
-            List in the order of `item_ids`: str, int, float or None by column name; only `item_id` for an unknown item.
+            List in the order of `item_ids`: str, int, float, list or None by column name; `item_id` and empty histories
+            for an unknown item.
         """
         return self._items.rows(item_ids)
 
@@ -111,12 +131,14 @@ class FeatureTables:
 class _IndexedTable:
     """Rows of an Arrow table by the value of its key column."""
 
-    def __init__(self, table, key, name):
-        _check(table, key, name)
+    def __init__(self, table, key, name, empty_history):
+        check_keyed_table(table, key, name, empty_history)
         self._key = key
         self._table = table.combine_chunks()
+        self._empty = {field.name: empty_history[field.name] for field in table.schema if is_vector(field.type)}
         self.columns = frozenset(table.column_names)
-        self.float_columns = frozenset(field.name for field in table.schema if field.type == pa.float32())
+        floats = (field.name for field in table.schema if field.type == pa.float32())
+        self.float_columns = frozenset(floats) | self._empty.keys()
         self.keys = table.column(key).to_pylist()
         self._row_by_key = {value: row for row, value in enumerate(self.keys)}
         if len(self._row_by_key) < len(self.keys):
@@ -128,9 +150,15 @@ class _IndexedTable:
 
     def rows(self, values):
         known = [value for value in values if value in self._row_by_key]
+        if not known:
+            return [self._filled({self._key: value}) for value in values]
         taken = self._table.take(pa.array([self._row_by_key[value] for value in known], pa.int64()))
         columns_by_key = dict(zip(known, taken.to_pylist(), strict=True))
-        return [dict(columns_by_key.get(value) or {self._key: value}) for value in values]
+        return [self._filled(columns_by_key.get(value) or {self._key: value}) for value in values]
+
+    def _filled(self, row):
+        without = {name: list(empty) for name, empty in self._empty.items() if row.get(name) is None}
+        return {**row, **without}
 
 
 def _read(path):
@@ -144,14 +172,24 @@ def _read(path):
         raise FeatureTableError(f"{path} must be a Parquet file. Received: {str(error).splitlines()[0]}") from error
 
 
-def _check(table, key, name):
-    if table.column_names[:1] != [key] or table.schema.field(0).type != pa.string():
-        first = f"{table.schema.field(0).name}: {table.schema.field(0).type}" if table.num_columns else "no column"
-        raise FeatureTableError(f"{name} must begin with the column {key}: string. Received: {first}")
-    if table.column(key).null_count:
-        raise FeatureTableError(f"{name} must give every row a {key}. Received: {table.column(key).null_count} nulls")
-    if len(set(table.column_names)) < table.num_columns:
-        raise FeatureTableError(f"{name} must name each column once. Received: {table.column_names}")
-    for field in table.schema:
-        if field.type not in ARROW_TYPE_BY_COLUMN_TYPE.values():
-            raise FeatureTableError(f"{name} must hold string, int64 and float32 columns. Received: {field.name}: {field.type}")
+def _last_column(path):
+    try:
+        return pq.read_schema(path).names[-1]
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FeatureTableError(f"{path} must be a Parquet file. Received: {str(error).splitlines()[0]}") from error
+
+
+def _read_empty_history(path):
+    """List of numbers by column; none without the file: a job without history has no vectors, which the tables then show."""
+    try:
+        histories = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FeatureTableError(f"{path} must be JSON. Received: {error}") from error
+    is_numbers_by_column = isinstance(histories, dict) and all(
+        isinstance(numbers, list) and all(type(number) in (int, float) for number in numbers) for numbers in histories.values()
+    )
+    if not is_numbers_by_column:
+        raise FeatureTableError(f"{path} must hold a list of numbers by column. Received: {str(histories)[:80]}")
+    return {name: [float(number) for number in numbers] for name, numbers in histories.items()}

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import time
 
 import grpc
 import numpy as np
@@ -92,7 +93,7 @@ class Ranker:
         """Closes the connection."""
         self._channel.close()
 
-    def rank(self, user_id, candidates=None, context=None, features=None):
+    def rank(self, user_id, candidates=None, context=None, features=None, now_ms=None):
         """Candidates of a user from best to worst.
 
         Args:
@@ -102,6 +103,7 @@ class Ranker:
             context: value by column name, the same for every candidate; added to the configured context.
             features: columns that replace those of the tables: by name a value for every candidate, or a dict of values
                 by item id. None as a value means absent.
+            now_ms: time of the request, milliseconds since 1970, UTC, from which ages follow; None for the clock's.
 
         Returns:
             `Ranking`.
@@ -115,7 +117,9 @@ class Ranker:
             BlendError: If a prediction is not finite.
         """
         item_ids = self._candidates(candidates)
-        examples = self._encoder.encode(user_id, item_ids, {**self._config.context, **(context or {})}, features or {})
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        context = {**self._config.context, **(context or {})}
+        examples = self._encoder.encode(user_id, item_ids, context, features or {}, now_ms)
         response = self._predict(examples)
         clicks, watches, satisfactions = (_predictions(response, name, len(item_ids)) for name in LABELS)
         items = [

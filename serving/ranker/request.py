@@ -1,18 +1,27 @@
 """Serialized tf.Examples of one request, one for each candidate."""
 
+import dataclasses
 import numbers
+import struct
 
+import numpy as np
 from tensorflow.core.example import example_pb2
 
+from data.columns import ITEM_AGE_HOURS, USER_IDLE_HOURS
+from data.schema import FIRST_IMPRESSED_AT_MS, LAST_IMPRESSED_AT_MS, PUBLISHED_AT_MS
 from serving.errors import FeatureValueError
-from serving.features.tables import ITEM_KEY, USER_KEY
+from serving.features.checks import ITEM_KEY, USER_KEY
+
+_MS_PER_HOUR = 3_600_000
+_LISTS = (list, tuple, np.ndarray)
+_FLOAT = struct.Struct("<f")
 
 
 def encoded_example(columns):
     """Serialized tf.Example of one row.
 
     Args:
-        columns: str, int, float or None by name; None is absent from the example.
+        columns: str, int, float, a list of one of them, or None by name; None and an empty list are absent from the example.
 
     Returns:
         bytes.
@@ -22,21 +31,47 @@ def encoded_example(columns):
     """
     example = example_pb2.Example()
     for name, value in columns.items():
-        if value is None:
+        if _is_absent(value):
             continue
+        values = list(value) if isinstance(value, _LISTS) else [value]
+        types = {type(one) for one in values}
         feature = example.features.feature[name]
-        if isinstance(value, str):
-            feature.bytes_list.value.append(value.encode())
-        elif isinstance(value, numbers.Integral):
+        if all(issubclass(type_, str) for type_ in types):
+            feature.bytes_list.value.extend(one.encode() for one in values)
+        elif all(issubclass(type_, numbers.Integral) for type_ in types):
             try:
-                feature.int64_list.value.append(int(value))
+                feature.int64_list.value.extend(map(int, values))
             except ValueError as error:
                 raise FeatureValueError(f"feature {name} must fit 64 bits. Received: {name}={value}") from error
-        elif isinstance(value, numbers.Real):
-            feature.float_list.value.append(float(value))
+        elif all(issubclass(type_, numbers.Real) for type_ in types):
+            feature.float_list.value.extend(map(float, values))
         else:
-            raise FeatureValueError(f"feature {name} must be a string or a number. Received: {name}={value!r}")
+            raise FeatureValueError(
+                f"feature {name} must be a string or a number, or a list of either. Received: {name}={value!r}"
+            )
     return example.SerializeToString()
+
+
+def hours_since(at_ms, now_ms):
+    """Hours from a time to now, as ingestion counts them.
+
+    Args:
+        at_ms: milliseconds since 1970, UTC; None where unknown.
+        now_ms: the same.
+
+    Returns:
+        Float of at least 0, or None.
+    """
+    return None if at_ms is None else max(now_ms - at_ms, 0) / _MS_PER_HOUR
+
+
+@dataclasses.dataclass(frozen=True)
+class _EncodedItem:
+    """What of an item is the same in every request: its columns, the time from which it ages, its half of every pair."""
+
+    columns: bytes
+    since_ms: int | None
+    values: tuple
 
 
 class ExampleEncoder:
@@ -49,12 +84,16 @@ class ExampleEncoder:
             tables: `FeatureTables`.
         """
         self._tables = tables
-        self._encoded_by_item = {}
+        self._pairs = tables.pairs
+        self._item_by_id = {}
+        self._float_columns = tables.float_columns | {ITEM_AGE_HOURS, USER_IDLE_HOURS}
+        self._item_columns = tables.item_columns | {ITEM_AGE_HOURS, *(pair.vector for pair in tables.pairs)}
 
-    def encode(self, user_id, item_ids, context, features):
+    def encode(self, user_id, item_ids, context, features, now_ms):
         """Examples of one user with each candidate.
 
-        Where names meet, `features` go before `context`, then the user's columns, then the item's.
+        Where names meet, `features` go before `context`, then the user's columns, then the item's. The history of a pair is
+        that of the item column's value in the example.
 
         Args:
             user_id: id of the user.
@@ -62,6 +101,7 @@ class ExampleEncoder:
             context: value by name of columns that are the same for every candidate.
             features: by column name, a value for every candidate, or a dict of values by item id. An integer for a float
                 column of the tables becomes a float.
+            now_ms: time of the request, milliseconds since 1970, UTC; ages follow from it.
 
         Returns:
             List of bytes in the order of `item_ids`.
@@ -73,36 +113,102 @@ class ExampleEncoder:
         _check_names(features)
         features = {name: self._in_column_type(name, value) for name, value in features.items()}
         by_item = {name: value for name, value in features.items() if isinstance(value, dict)}
-        shared = {**self._tables.user(user_id), **context}
-        shared |= {name: value for name, value in features.items() if name not in by_item}
-        own = {
-            item_id: {name: values[item_id] for name, values in by_item.items() if item_id in values} for item_id in item_ids
-        }
+        user = self._tables.user(user_id)
+        user[USER_IDLE_HOURS] = hours_since(user.pop(LAST_IMPRESSED_AT_MS, None), now_ms)
+        shared = {**user, **context, **{name: value for name, value in features.items() if name not in by_item}}
+        histories = [pair.histories(user_id) for pair in self._pairs]
         # A value for one item has to displace the shared one, and an absent one the item's own: such candidates are
         # encoded whole. The others are the item's encoded columns and the shared ones end to end, which protobuf
         # defines as the merger of both, the last value of a name winning.
-        is_displaced = any(value is None for name, value in shared.items() if name in self._tables.item_columns)
-        whole = [item_id for item_id in item_ids if is_displaced or own[item_id]]
-        examples = {
-            row[ITEM_KEY]: encoded_example({**row, **shared, **own[row[ITEM_KEY]]}) for row in self._tables.items(whole)
-        }
-        joined = [item_id for item_id in item_ids if item_id not in examples]
-        encoded_shared = encoded_example(shared)
-        for item_id, encoded_item in zip(joined, self._encoded_items(joined), strict=True):
-            examples[item_id] = encoded_item + encoded_shared
+        is_displaced = any(_is_absent(value) for name, value in shared.items() if name in self._item_columns)
+        named = set(item_ids) if is_displaced else set().union(*by_item.values())
+        examples = {}
+        for row in self._tables.items([item_id for item_id in item_ids if item_id in named]):
+            own = {name: values[row[ITEM_KEY]] for name, values in by_item.items() if row[ITEM_KEY] in values}
+            examples[row[ITEM_KEY]] = self._whole_example(row, {**shared, **own}, histories, now_ms)
+        joined = [item_id for item_id in item_ids if item_id not in named]
+        examples |= zip(joined, self._joined_examples(joined, shared, histories, now_ms), strict=True)
         return [examples[item_id] for item_id in item_ids]
 
     def _in_column_type(self, name, value):
         if isinstance(value, dict):
             return {item_id: self._in_column_type(name, one) for item_id, one in value.items()}
+        if isinstance(value, _LISTS):
+            return [self._in_column_type(name, one) for one in value]
         is_whole_number = isinstance(value, numbers.Integral)
-        return float(value) if is_whole_number and name in self._tables.float_columns else value
+        return float(value) if is_whole_number and name in self._float_columns else value
+
+    def _whole_example(self, item, given, histories, now_ms):
+        since_ms = _pop_since_ms(item)
+        row = {**item, ITEM_AGE_HOURS: hours_since(since_ms, now_ms), **given}
+        pairs = {
+            pair.vector: by_value.get(_half_of_pair(pair, row), pair.empty)
+            for pair, by_value in zip(self._pairs, histories, strict=True)
+        }
+        return encoded_example({**pairs, **row})
+
+    def _joined_examples(self, item_ids, shared, histories, now_ms):
+        encoded_shared = encoded_example(shared)
+        age_head = _head_of_floats(ITEM_AGE_HOURS, 1)
+        encoded_pairs = [_EncodedPairs(pair, by_value) for pair, by_value in zip(self._pairs, histories, strict=True)]
+        given_values = [_half_of_pair(pair, shared) for pair in self._pairs]
+        examples = []
+        for item in self._encoded_items(item_ids):
+            example = item.columns
+            if item.since_ms is not None:
+                example += age_head + _FLOAT.pack(hours_since(item.since_ms, now_ms))
+            for encoded, given, value in zip(encoded_pairs, given_values, item.values, strict=True):
+                example += encoded[value if given is None else given]
+            examples.append(example + encoded_shared)
+        return examples
 
     def _encoded_items(self, item_ids):
-        new = [item_id for item_id in item_ids if item_id not in self._encoded_by_item]
-        encoded = {row[ITEM_KEY]: encoded_example(row) for row in self._tables.items(new)}
-        self._encoded_by_item |= {item_id: value for item_id, value in encoded.items() if self._tables.has_item(item_id)}
-        return [encoded.get(item_id) or self._encoded_by_item[item_id] for item_id in item_ids]
+        new = [item_id for item_id in item_ids if item_id not in self._item_by_id]
+        if not new:
+            return [self._item_by_id[item_id] for item_id in item_ids]
+        encoded = {row[ITEM_KEY]: self._encoded_item(row) for row in self._tables.items(new)}
+        self._item_by_id |= {item_id: item for item_id, item in encoded.items() if self._tables.has_item(item_id)}
+        return [encoded.get(item_id) or self._item_by_id[item_id] for item_id in item_ids]
+
+    def _encoded_item(self, row):
+        since_ms = _pop_since_ms(row)
+        return _EncodedItem(encoded_example(row), since_ms, tuple(row.get(pair.column) for pair in self._pairs))
+
+
+class _EncodedPairs(dict):
+    """Encoded history of one user by value of an item column; a value is encoded when it is first asked for."""
+
+    def __init__(self, pair, history_by_value):
+        super().__init__()
+        self._empty = pair.empty
+        self._head = _head_of_floats(pair.vector, len(pair.empty))
+        self._history_by_value = history_by_value
+
+    def __missing__(self, value):
+        self[value] = self._head + self._history_by_value.get(value, self._empty).astype("<f4").tobytes()
+        return self[value]
+
+
+def _head_of_floats(name, size):
+    """All but the last bytes of an example with one column of so many floats: those are the floats, four bytes each."""
+    return encoded_example({name: [1.0] * size})[: -_FLOAT.size * size]
+
+
+def _pop_since_ms(item):
+    """Takes the time from which an item ages out of its columns; a table has one of the two."""
+    times = [item.pop(name, None) for name in (PUBLISHED_AT_MS, FIRST_IMPRESSED_AT_MS)]
+    return next((at_ms for at_ms in times if at_ms is not None), None)
+
+
+def _half_of_pair(pair, columns):
+    value = columns.get(pair.column)
+    if isinstance(value, _LISTS):
+        raise FeatureValueError(f"feature {pair.column} must be one value, as {pair.vector} goes by it. Received: {value!r}")
+    return value
+
+
+def _is_absent(value):
+    return value is None or (isinstance(value, _LISTS) and len(value) == 0)
 
 
 def _check_names(columns):

@@ -1,6 +1,7 @@
 import pytest
 
 from pipeline.commands.rank import parse_feature
+from pipeline.config import Config
 from pipeline.errors import ConfigError
 
 
@@ -16,6 +17,35 @@ from pipeline.errors import ConfigError
 def test_values_take_the_type_of_their_column(config, text, feature):
     name, value = parse_feature(config, text)
     assert (name, value, type(value)) == (*feature, type(feature[1]))
+
+
+@pytest.fixture
+def history_config(tree):
+    tree["data"]["history"] = {"aggregates": [{"key": ["user_id"]}], "sequences": [{"name": "last_items"}]}
+    tree["model"]["features"] += [
+        {"kind": "numeric", "name": "user_history"},
+        {"kind": "numeric", "name": "item_age_hours"},
+        {"kind": "sequence", "name": "last_items", "shares": "item_id"},
+    ]
+    return Config.model_validate(tree)
+
+
+@pytest.mark.parametrize(
+    ("text", "feature"),
+    [
+        ("user_history=1,0.5", ("user_history", [1.0, 0.5])),
+        ("last_items=i1,i2", ("last_items", ["i1", "i2"])),
+        ("last_items=", ("last_items", [])),
+        ("item_age_hours=3", ("item_age_hours", 3.0)),
+    ],
+)
+def test_values_of_history_columns_are_lists_and_floats(history_config, text, feature):
+    assert parse_feature(history_config, text) == feature
+
+
+def test_an_entry_of_another_type_is_named(history_config):
+    with pytest.raises(ConfigError, match=r"--feature user_history must be of type list<item: float>. Received: 1,x"):
+        parse_feature(history_config, "user_history=1,x")
 
 
 @pytest.mark.parametrize(

@@ -45,3 +45,53 @@ def tables():
         }
     )
     return FeatureTables(users, items)
+
+
+EMPTY_HISTORY = {
+    "user_history": [0.0, 0.25],
+    "item_history": [0.0, 0.5],
+    "author_history": [0.0],
+    "user_author_history": [0.0, 0.125],
+    "user_num_likes_history": [9.0],
+}
+PAIRS = (
+    pa.table(
+        {
+            "user_id": ["u2", "u1", "u1"],
+            "author_id": ["a", "b", "a"],
+            "user_author_history": pa.array([[4.0, 0.5], [2.0, 0.75], [1.0, 0.1]], pa.list_(pa.float32())),
+        }
+    ),
+    pa.table(
+        {
+            "user_id": ["u1"],
+            "num_likes": pa.array([3], pa.int64()),
+            "user_num_likes_history": pa.array([[7.0]], pa.list_(pa.float32())),
+        }
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def history_tables():
+    """The tables with vectors, sequences, times and pairs; u2 and i2 have no history yet."""
+    users = pa.table(
+        {
+            "user_id": ["u1", "u2"],
+            "country": ["de", None],
+            "user_history": pa.array([[3.0, 0.1], None], pa.list_(pa.float32())),
+            "last_items": pa.array([["i3", "i1"], []], pa.list_(pa.string())),
+            "last_impressed_at_ms": pa.array([1_000_000, None], pa.int64()),
+        }
+    )
+    items = pa.table(
+        {
+            "item_id": ["i1", "i2", "i3"],
+            "author_id": ["a", "b", None],
+            "num_likes": pa.array([1, None, 3], pa.int64()),
+            "item_history": pa.array([[5.0, 0.2], None, [6.0, 0.3]], pa.list_(pa.float32())),
+            "author_history": pa.array([[8.0], [9.0], None], pa.list_(pa.float32())),
+            "first_impressed_at_ms": pa.array([0, None, 3_600_000], pa.int64()),
+        }
+    )
+    return FeatureTables(users, items, PAIRS, EMPTY_HISTORY)

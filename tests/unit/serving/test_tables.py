@@ -1,3 +1,5 @@
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -63,7 +65,7 @@ def test_file_that_is_no_parquet_is_named(tmp_path):
         (pa.table({}), "must begin with the column user_id: string. Received: no column"),
         (pa.table({"user_id": ["u1", None]}), "must give every row a user_id. Received: 1 nulls"),
         (pa.table({"user_id": ["u1", "u2", "u1"]}), "must hold each user_id once. Received: 'u1' twice"),
-        (pa.table({"user_id": ["u1"], "age": [1.5]}), "string, int64 and float32 columns. Received: age: double"),
+        (pa.table({"user_id": ["u1"], "age": [1.5]}), "string, int64 and float32 columns, and lists .* Received: age: double"),
         (
             pa.table([pa.array(["u1"]), pa.array(["de"]), pa.array(["de"])], names=["user_id", "country", "country"]),
             "must name each column once",
@@ -73,3 +75,117 @@ def test_file_that_is_no_parquet_is_named(tmp_path):
 def test_table_that_breaks_the_contract_is_refused(users, message):
     with pytest.raises(FeatureTableError, match=message):
         FeatureTables(users, ITEMS)
+
+
+VECTOR = pa.list_(pa.float32())
+HISTORY_USERS = pa.table(
+    {
+        "user_id": ["u1", "u2"],
+        "user_history": pa.array([[1.0, 2.0], None], VECTOR),
+        "last_items": pa.array([["i2", "i1"], []], pa.list_(pa.string())),
+    }
+)
+PAIRS = pa.table(
+    {"user_id": ["u2", "u1", "u2"], "tag": ["a", "a", "b"], "user_tag_history": pa.array([[1.0], [2.0], [3.0]], VECTOR)}
+)
+EMPTY = {"user_history": [0, 0.5], "user_tag_history": [0.25]}
+
+
+def history_folder(folder, empty=EMPTY):
+    pq.write_table(HISTORY_USERS, folder / "users.parquet")
+    pq.write_table(ITEMS, folder / "items.parquet")
+    pq.write_table(PAIRS, folder / "user_id_x_tag.parquet")
+    (folder / "empty_history.json").write_text(empty if isinstance(empty, str) else json.dumps(empty))
+    return folder
+
+
+def test_history_comes_back_from_the_files(tmp_path):
+    tables = FeatureTables.load(history_folder(tmp_path))
+    assert tables.user("u1") == {"user_id": "u1", "user_history": [1.0, 2.0], "last_items": ["i2", "i1"]}
+    assert tables.user("u2") == {"user_id": "u2", "user_history": [0.0, 0.5], "last_items": []}
+    assert tables.user("nobody") == {"user_id": "nobody", "user_history": [0.0, 0.5]}
+    assert tables.items(["i1"]) == FeatureTables(USERS, ITEMS).items(["i1"])
+    assert tables.float_columns == {"user_history", "user_tag_history"}
+    (pair,) = tables.pairs
+    assert (pair.column, pair.vector, pair.empty.tolist()) == ("tag", "user_tag_history", [0.25])
+    assert {value: numbers.tolist() for value, numbers in pair.histories("u2").items()} == {"a": [1.0], "b": [3.0]}
+    assert {value: numbers.tolist() for value, numbers in pair.histories("u1").items()} == {"a": [2.0]}
+    assert pair.histories("nobody") == {}
+
+
+def test_pairs_of_another_configuration_are_left_alone(tmp_path):
+    history_folder(tmp_path, {"user_history": [0, 0.5]})
+    assert FeatureTables.load(tmp_path).pairs == ()
+
+
+def test_an_empty_table_of_pairs_is_a_table():
+    (pair,) = FeatureTables(HISTORY_USERS, ITEMS, [PAIRS.slice(0, 0)], EMPTY).pairs
+    assert pair.histories("u1") == {}
+
+
+def test_a_changed_empty_history_does_not_change_the_table():
+    tables = FeatureTables(HISTORY_USERS, ITEMS, [PAIRS], EMPTY)
+    tables.user("nobody")["user_history"][0] = 99.0
+    assert tables.user("nobody")["user_history"] == [0.0, 0.5]
+
+
+def test_missing_empty_history_is_named(tmp_path):
+    (history_folder(tmp_path) / "empty_history.json").unlink()
+    message = "users.parquet must have an empty history for every list of float32. Received: none for user_history"
+    with pytest.raises(FeatureTableError, match=message):
+        FeatureTables.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("empty", "message"),
+    [
+        ("{", "empty_history.json must be JSON. Received: Expecting"),
+        ("[1]", r"empty_history.json must hold a list of numbers by column. Received: \[1\]"),
+        ('{"user_history": [1, "a"]}', "must hold a list of numbers by column"),
+        (EMPTY | {"tag_history": [0]}, "empty_history.json must name columns of the tables. Received: tag_history"),
+        (EMPTY | {"user_history": [0]}, "users.parquet must hold 1 numbers a row in user_history.* Received: 2"),
+        (
+            EMPTY | {"user_tag_history": [0, 0]},
+            "user_id_x_tag.parquet must hold 2 numbers a row in user_tag_hist.* Received: 1",
+        ),
+    ],
+)
+def test_empty_history_that_does_not_fit_is_refused(tmp_path, empty, message):
+    with pytest.raises(FeatureTableError, match=message):
+        FeatureTables.load(history_folder(tmp_path, empty))
+
+
+def test_pairs_that_are_no_parquet_are_named(tmp_path):
+    (history_folder(tmp_path) / "user_id_x_tag.parquet").write_text("user_id,tag")
+    with pytest.raises(FeatureTableError, match=r"user_id_x_tag.parquet must be a Parquet file. Received: "):
+        FeatureTables.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (PAIRS.select(["tag", "user_id", "user_tag_history"]), "must hold user_id, an item column and a list .* tag: string"),
+        (PAIRS.select(["user_id", "user_tag_history"]), "must hold user_id, an item column and a list of float32"),
+        (pa.table({}), "must hold user_id, an item column and a list of float32. Received: no column"),
+        (pa.concat_tables([PAIRS, PAIRS.slice(2)]), "user_id_x_tag.parquet must hold each pair once. Received: 1 repeated"),
+        (
+            PAIRS.set_column(0, "user_id", [["u1", None, "u2"]]),
+            "user_id_x_tag.parquet must give every row a user_id. Received: 1 nulls",
+        ),
+        (
+            PAIRS.set_column(1, "tag", [["a", "b", None]]),
+            "user_id_x_tag.parquet must give every row a tag. Received: 1 nulls",
+        ),
+        (
+            PAIRS.set_column(2, "user_tag_history", pa.array([[1.0], None, [2.0]], VECTOR)),
+            "user_id_x_tag.parquet must give every row a user_tag_history. Received: 1 nulls",
+        ),
+        (
+            PAIRS.set_column(2, "user_tag_history", pa.array([[1.0], [None], [2.0]], VECTOR)),
+            "user_id_x_tag.parquet must hold numbers in user_tag_history. Received: a null within a row",
+        ),
+    ],
+)
+def test_pairs_that_break_the_contract_are_refused(pairs, message):
+    with pytest.raises(FeatureTableError, match=message):
+        FeatureTables(HISTORY_USERS, ITEMS, [pairs], EMPTY)

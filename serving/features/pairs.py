@@ -1,0 +1,51 @@
+"""History of users with the values of an item column, as their category, from the table that the pipeline exports."""
+
+import numpy as np
+import pyarrow as pa
+
+from serving.features.checks import check_pair_table
+
+
+class PairTable:
+    """What happened in the past to all pairs of a user and a value of an item column, in memory.
+
+    Attributes:
+        column: item column of the pair.
+        vector: name of the column of numbers.
+        empty: (entries,) float32 array, the numbers of a pair without history.
+    """
+
+    def __init__(self, table, empty_history):
+        """Pairs of a table.
+
+        Args:
+            table: Arrow table of `user_id`, an item column and a list<float32> as long as the column's empty history.
+            empty_history: list of numbers by column.
+        """
+        check_pair_table(table, empty_history)
+        _, self.column, self.vector = table.column_names
+        self.empty = np.asarray(empty_history[self.vector], np.float32)
+        users = table.column(0).combine_chunks().dictionary_encode()
+        codes = np.asarray(users.indices)
+        if (np.diff(codes) < 0).any():
+            order = np.argsort(codes, kind="stable")
+            codes, table = codes[order], table.take(pa.array(order))
+        self._values = table.column(1).combine_chunks()
+        self._numbers_PK = np.asarray(table.column(2).combine_chunks().flatten()).reshape(-1, len(self.empty))
+        self._code_by_user = {user: code for code, user in enumerate(users.dictionary.to_pylist())}
+        self._starts = np.searchsorted(codes, np.arange(len(self._code_by_user) + 1))
+
+    def histories(self, user_id):
+        """History of a user with each value that is known.
+
+        Args:
+            user_id: id of the user.
+
+        Returns:
+            (entries,) float32 array by value of the item column; none for an unknown user.
+        """
+        code = self._code_by_user.get(user_id)
+        if code is None:
+            return {}
+        start, stop = self._starts[code], self._starts[code + 1]
+        return dict(zip(self._values[start:stop].to_pylist(), self._numbers_PK[start:stop], strict=True))
