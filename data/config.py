@@ -89,7 +89,7 @@ class KuaiRandSourceConfig(FrozenConfig):
 
 SourceConfig = Annotated[EventsSourceConfig | KuaiRandSourceConfig, pydantic.Field(discriminator="kind")]
 
-_DEFAULT_WINDOW_HOURS = {kind: 24.0 for kind in EngagementKind} | {EngagementKind.CLICK: 0.5, EngagementKind.SURVEY: 168.0}
+_DEFAULT_WINDOW_HOURS = dict.fromkeys(EngagementKind, 24.0) | {EngagementKind.CLICK: 0.5, EngagementKind.SURVEY: 168.0}
 
 
 class AttributionConfig(FrozenConfig):

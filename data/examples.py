@@ -1,9 +1,8 @@
-"""Labelled rows as tf.Examples, encoded and decoded by tfx_bsl's C++ coder."""
+"""tf.Examples as tables, decoded by tfx_bsl's C++ coder; `data.encoding` is the way there."""
 
 import gzip
 import struct
 
-import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,23 +14,7 @@ from data.sources.files import unreadable
 
 _DECODE_ROWS = 8192
 _LENGTH = struct.Struct("<Q")
-_FRAME_NUMBER = struct.Struct("<I")
-_CRC_BYTES = _FRAME_NUMBER.size
-
-
-def encode(table):
-    """Serialized tf.Examples of a table's rows; a null value is an absent feature.
-
-    Args:
-        table: `pyarrow.Table` of strings, int64, float32, and lists of strings or float32.
-
-    Returns:
-        List of bytes, one a row.
-    """
-    if not table.num_rows:
-        return []
-    columns = [_as_lists(pa.concat_arrays(column.chunks)) for column in table.columns]
-    return example_coder.RecordBatchToExamples(pa.RecordBatch.from_arrays(columns, names=table.column_names))
+_CRC_BYTES = 4
 
 
 def decode(examples, schema):
@@ -69,28 +52,6 @@ def read_examples(paths, schema):
     return pa.concat_tables([decode(_records(path), schema) for path in paths] or [schema.empty_table()])
 
 
-def framed(records):
-    """Records as the content of a TFRecord file.
-
-    Args:
-        records: iterable of bytes.
-
-    Returns:
-        bytes.
-    """
-    pack, crc32c = _FRAME_NUMBER.pack, google_crc32c.value
-    frames = []
-    for record in records:
-        length = _LENGTH.pack(len(record))
-        frames += (length, pack(_masked(crc32c(length))), record, pack(_masked(crc32c(record))))
-    return b"".join(frames)
-
-
-def _masked(crc):
-    """TFRecord's mask of a checksum: rotated right by 15 bits, plus a constant."""
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
 def _records(path):
     opener = gzip.open if path.endswith(".gz") else open
     try:
@@ -109,21 +70,6 @@ def _records(path):
             raise LogFormatError(unreadable(path, ValueError(f"half a TFRecord before byte {at}")))
         records.append(content[start : start + length])
     return records
-
-
-def _as_lists(array):
-    if pa.types.is_list(array.type):
-        return array.cast(pa.list_(pa.binary())) if pa.types.is_string(array.type.value_type) else array
-    if not array.null_count:
-        offsets, values = pa.array(np.arange(len(array) + 1, dtype=np.int32)), array
-    else:
-        is_valid = np.asarray(pc.is_valid(array)).astype(bool)
-        ends = np.concatenate([[0], np.cumsum(is_valid)]).astype(np.int32)
-        # A null offset makes a null list, which the coder leaves out.
-        offsets, values = pa.array(ends, pa.int32(), mask=np.append(~is_valid, False)), array.drop_null()
-    if pa.types.is_string(values.type):
-        values = values.cast(pa.binary())
-    return pa.ListArray.from_arrays(offsets, values)
 
 
 def _first_value(lists, type_):

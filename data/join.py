@@ -1,12 +1,13 @@
 """The PTransform from log files to labelled tf.Examples.
 
-    files --ReadUnit--> parts by user --LabelPartition--> rows ----------------------> WriteRows --> shards by split
-                 \\                        ^          \\-> facts by item, author, ... --FollowKeys--^
-                  \\-> parts by impression --FillUsers (engagements that do not name their user)
+ReadUnit parts the files by user, LabelPartition joins and labels each part, WriteRows writes it as a shard of each split.
+Two ways lead around: engagements that do not name their user go by impression first (FillUsers), and facts of the past go
+by item, author, ... (FollowKeys), whose features come back to the rows before they are written.
 
 Beam groups references to parts of files (`data.spill`), never rows: memory is bounded by the size of a partition.
 """
 
+import functools
 import json
 
 import apache_beam as beam
@@ -99,7 +100,7 @@ class IngestLogs(beam.PTransform):
             | "GroupByKey" >> beam.GroupByKey()
             | "FollowKeys" >> beam.ParDo(stages.FollowKeys(*stage), extent).with_outputs(stages.FEATURES, stages.STATES)
         )
-        delay_counts = AsSingleton(labelled[stages.DELAYS] | "MergeDelays" >> beam.CombineGlobally(DelayCounts.merge_all))
+        delay_counts = AsSingleton(labelled[stages.DELAYS] | "MergeDelays" >> beam.CombineGlobally(_merged))
         (
             {stages.ROWS: labelled[stages.ROWS], stages.FEATURES: followed[stages.FEATURES]}
             | "GroupRows" >> beam.CoGroupByKey()
@@ -147,6 +148,10 @@ def num_partitions(config):
     return min(max(-(-ingest.input_bytes(config) // _PARTITION_BYTES), _MIN_PARTITIONS), _MAX_PARTITIONS)
 
 
+def _merged(counts):
+    return functools.reduce(DelayCounts.merge, counts, DelayCounts())
+
+
 def _write_users(path, config, pieces):
     schema = tables.user_table_schema(config)
     outputs.write_table(path, schema, (read_parts([part], schema) for _, part in sorted(pieces, key=_number)))
@@ -166,7 +171,7 @@ def _write_pairs(path, config, pieces):
 
 def _write_items(path, config, parts, seen_parts, states):
     declared_schema = tables.declared_schema("item_id", config.item_columns)
-    declared = read_parts(parts, declared_schema)
+    declared = read_parts([part for _, part in parts], declared_schema)
     seen = read_parts(seen_parts, pa.schema([declared_schema.field("item_id")]))
     parts_by_column = {}
     for column, part in states:

@@ -9,7 +9,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from isal import igzip
 
-from data import examples
+from data.encoding import tfrecords_of
 
 EXAMPLE_FILE_PREFIX = "data_tfrecord"
 _ROWS_PER_CHUNK = 16_384
@@ -27,7 +27,7 @@ def write_shard(folder, number, num_shards, table):
     path = FileSystems.join(folder, f"{EXAMPLE_FILE_PREFIX}-{number:05d}-of-{num_shards:05d}.gz")
     with renamed_when_whole(path) as file, igzip.open(file, "wb", compresslevel=1) as shard:
         for start in range(0, table.num_rows, _ROWS_PER_CHUNK):
-            shard.write(examples.framed(examples.encode(table.slice(start, _ROWS_PER_CHUNK))))
+            shard.write(tfrecords_of(table.slice(start, _ROWS_PER_CHUNK)))
 
 
 def write_table(path, schema, tables):

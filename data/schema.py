@@ -108,6 +108,8 @@ PUBLISHED_AT_MS = "published_at_ms"
 
 USERS_TABLE = "users.parquet"
 ITEMS_TABLE = "items.parquet"
+# Aggregates of those who are in no table, as JSON: list of numbers by column.
+EMPTY_HISTORY_FILE = "empty_history.json"
 
 
 def mask_name(label):
@@ -132,3 +134,15 @@ def weight_name(label):
         Column name.
     """
     return f"{label}_weight"
+
+
+def pair_table_name(column):
+    """File name of the table of users with an item column.
+
+    Args:
+        column: item column.
+
+    Returns:
+        File name.
+    """
+    return f"user_id_x_{column}.parquet"

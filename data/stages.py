@@ -12,12 +12,13 @@ from apache_beam.pvalue import TaggedOutput
 
 from data import batches, ingest, outputs, tables
 from data.attribution import attribute, fill_users
+from data.columns import history_fields
 from data.counts import NAMESPACE, REASON_NAMESPACE
 from data.delays import delay_counts
 from data.extent import extent_of
-from data.history.facts import facts_of
-from data.history.keyed import attach_features, keyed_facts, keyed_features, keyed_state
-from data.history.user import pair_state, user_features, user_state
+from data.history.facts import facts_of, keyed_columns, keyed_facts
+from data.history.features import attach_features, keyed_features, user_features
+from data.history.state import keyed_state, pair_states, user_state
 from data.report import label_counts
 from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA, SPLITS
 from data.selection import select_rows
@@ -177,10 +178,13 @@ class LabelPartition(_Stage):
         states = None
         if config.history is not None:
             facts = facts_of(rows, result.events, config)
-            states = user_state(rows, facts, config, extent.latest_us + 1)
-            yield from self._pair_pieces(number, rows, facts, extent)
+            states = user_state(rows, facts, config, _end_us(extent))
+            for column, pairs in pair_states(rows, facts, config, _end_us(extent)).items():
+                if pairs.num_rows:
+                    yield TaggedOutput(PAIR_PIECES, (column, number, self._part(pairs)))
             yield from self._facts_by_key(number, rows, facts)
-            for field, column in zip(*_columns(user_features(rows, facts, config)), strict=True):
+            features = user_features(rows, facts, config)
+            for field, column in zip(features.schema, features.columns, strict=True):
                 rows = rows.append_column(field, column)
         users = tables.user_table(distinct_users, pc.unique(rows["user_id"]), states, config)
         if users.num_rows:
@@ -204,17 +208,14 @@ class LabelPartition(_Stage):
             count(name, number)
         return result
 
-    def _pair_pieces(self, number, rows, facts, extent):
-        for aggregate in tables.pair_aggregates(self._config.history):
-            piece = pair_state(rows, facts, aggregate, self._config, extent.latest_us + 1)
-            if piece.num_rows:
-                yield TaggedOutput(PAIR_PIECES, (aggregate.key[1], number, self._part(piece)))
-
     def _facts_by_key(self, number, rows, facts):
-        for column in tables.key_columns(self._config.history):
-            keyed = keyed_facts(rows, facts, column)
+        for column in keyed_columns(self._config.history):
+            keyed = keyed_facts(rows, facts, column, self._config)
             keyed = keyed.append_column("partition", pa.array([number] * keyed.num_rows, pa.int32()))
-            for key_number, part in self._numbered_parts(batches.partition(keyed, "key", self._num_parts)):
+            keys = keyed["key"].cast(pa.string())
+            numbers = (batches.hash_of(keys) % self._num_parts).astype("int64")
+            numbered = batches.split_rows(keyed, numbers, self._num_parts) if keyed.num_rows else []
+            for key_number, part in self._numbered_parts(numbered):
                 yield TaggedOutput(FACTS, ((column, key_number), part))
 
 
@@ -233,12 +234,11 @@ class FollowKeys(_Stage):
         """
         (column, _), parts = element
         facts = read_parts(parts)
-        aggregate = tables.key_columns(self._config.history)[column]
-        features = keyed_features(facts, column, aggregate, self._config)
+        features = keyed_features(facts, column, self._config)
         numbered = batches.split_rows(features, features["partition"].to_numpy().astype("int64"), self._num_parts)
         for number, part in self._numbered_parts(numbered):
             yield TaggedOutput(FEATURES, (number, (column, part)))
-        states = keyed_state(facts, column, aggregate, self._config, extent.latest_us + 1)
+        states = keyed_state(facts, column, self._config, _end_us(extent))
         yield TaggedOutput(STATES, (column, self._part(states)))
 
 
@@ -267,11 +267,7 @@ class WriteRows(_Stage):
         number, parts = element
         rows = read_parts(parts[ROWS])
         if self._config.history is not None:
-            parts_by_column = {}
-            for column, part in parts[FEATURES]:
-                parts_by_column.setdefault(column, []).append(part)
-            features = [read_parts(parts_by_column[column]) for column in sorted(parts_by_column)]
-            rows = attach_features(rows, features, self._config)
+            rows = self._with_history(rows, parts[FEATURES])
         watermark_us = watermark_of(self._config, extent)
         selected, num_by_outcome = select_rows(rows, self._config, extent.last_day, counts, watermark_us)
         for outcome, num_rows in num_by_outcome.items():
@@ -279,6 +275,14 @@ class WriteRows(_Stage):
         for split in SPLITS:
             if selected[split].num_rows:
                 outputs.write_shard(self._split_uris[split], number, self._num_parts, selected[split])
+
+    def _with_history(self, rows, column_parts):
+        parts_by_column = {}
+        for column, part in column_parts:
+            parts_by_column.setdefault(column, []).append(part)
+        features_by_column = {column: [read_parts(parts)] for column, parts in parts_by_column.items()}
+        of_users = [field.name for field in history_fields(self._config.history) if field.name in rows.column_names]
+        return attach_features(rows.drop(of_users), rows.select(of_users), features_by_column, self._config)
 
 
 def watermark_of(config, extent):
@@ -296,6 +300,11 @@ def watermark_of(config, extent):
     return None if config.source.kind == "kuairand" else extent.latest_us
 
 
+def _end_us(extent):
+    """Moment at which the published history stands: behind everything that the logs hold."""
+    return extent.latest_us + 1
+
+
 def count(name, increment, namespace=NAMESPACE):
     """Moves a counter of the running pipeline.
 
@@ -308,10 +317,6 @@ def count(name, increment, namespace=NAMESPACE):
         beam.metrics.Metrics.counter(namespace, name).inc(int(increment))
 
 
-def _columns(table):
-    return list(table.schema), table.columns
-
-
 def _distinct_items(parts, config):
     schema = tables.declared_schema("item_id", config.item_columns)
-    return batches.distinct_keys(read_parts(parts, schema), "item_id")
+    return batches.distinct_keys(read_parts([part for _, part in parts], schema), "item_id")

@@ -27,23 +27,6 @@ def declared_schema(key, columns):
     return pa.schema([pa.field(key, pa.string()), *fields])
 
 
-def key_columns(history):
-    """Columns of items by whose values the past is aggregated, apart from any user.
-
-    Args:
-        history: `HistoryConfig`, or None.
-
-    Returns:
-        Dict from column name to its `AggregateConfig`; None for `item_id` where only its first impression is needed.
-    """
-    if history is None:
-        return {}
-    by_column = {aggregate.key[0]: aggregate for aggregate in history.aggregates if aggregate.key[0] != "user_id"}
-    if history.has_ages and history.published_column is None:
-        by_column.setdefault("item_id", None)
-    return by_column
-
-
 def pair_aggregates(history):
     """Aggregates of a user with an item column.
 
@@ -99,7 +82,7 @@ def item_table_schema(config):
         `pyarrow.Schema`.
     """
     fields = list(declared_schema("item_id", config.item_columns))
-    fields += [pa.field(aggregate_column(a), VECTOR) for a in key_columns(config.history).values() if a is not None]
+    fields += [pa.field(aggregate_column(a), VECTOR) for a in _keyed_aggregates(config.history)]
     if config.history is not None and config.history.has_ages:
         fields.append(
             pa.field(FIRST_IMPRESSED_AT_MS if config.history.published_column is None else PUBLISHED_AT_MS, pa.int64())
@@ -131,7 +114,7 @@ def item_table(declared, seen, states, config):
     Args:
         declared: `pyarrow.Table` of the item log with distinct items.
         seen: Arrow string array, items of impressions.
-        states: `pyarrow.Table` of histories by key column; its first column is `key`, a string.
+        states: `pyarrow.Table` of histories by key column; its first column is `key`.
         config: `DataConfig`.
 
     Returns:
@@ -139,14 +122,17 @@ def item_table(declared, seen, states, config):
     """
     table = add_keys(declared, "item_id", seen)
     for column, state in states.items():
-        keys = pc.cast(table[column], pa.string())
-        keyed = join_columns(pa.table({"key": keys}), state, "key")
+        keyed = join_columns(pa.table({"key": table[column]}), state, "key")
         for name in state.column_names[1:]:
             table = table.append_column(name, keyed[name])
     history = config.history
     if history is not None and history.has_ages and history.published_column is not None:
-        table = table.append_column(PUBLISHED_AT_MS, published_at_ms(table[history.published_column]))
+        table = table.append_column(PUBLISHED_AT_MS, published_at_ms(table[history.published_column], config.timezone))
     return _filled(table, item_table_schema(config), history)
+
+
+def _keyed_aggregates(history):
+    return [aggregate for aggregate in history.aggregates if aggregate.key[0] != "user_id"] if history else []
 
 
 def _filled(table, schema, history):
