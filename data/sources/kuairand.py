@@ -190,6 +190,8 @@ def impressions(rows, config):
 def engagements(rows):
     """The engagement log that rows of KuaiRand's log stand for: a play for every row, and its other signals.
 
+    The log gives one time a row. A click happened then; all else is known for certain only when the watching ended.
+
     Args:
         rows: `pyarrow.Table` from `first_rows`.
 
@@ -200,10 +202,23 @@ def engagements(rows):
         "watch_seconds": pc.divide(rows["play_time_ms"], 1000.0),
         "duration_seconds": pc.divide(rows["duration_ms"], 1000.0),
     }
-    tables = [_events(rows, EngagementKind.PLAY, watch)]
+    microseconds = pc.add(rows["time_ms"].cast(pa.int64()), pc.cast(pc.multiply(rows["play_time_ms"], 1000.0), pa.int64()))
+    ended = rows.append_column("ended_at", microseconds.cast(TIMESTAMP))
+    tables = [_events(ended, EngagementKind.PLAY, {**watch, "engaged_at": ended["ended_at"]})]
     for kind, signal in _SIGNAL_BY_KIND.items():
-        tables.append(_events(rows.filter(pc.fill_null(pc.equal(rows[signal], 1), False)), kind, {}))
+        signalled = ended.filter(pc.fill_null(pc.equal(rows[signal], 1), False))
+        at = signalled["time_ms" if kind is EngagementKind.CLICK else "ended_at"]
+        tables.append(_events(signalled, kind, {"engaged_at": at}))
     return pa.concat_tables(tables)
+
+
+def log_schema():
+    """Schema of the rows that `read_log` gives of the log itself.
+
+    Returns:
+        `pyarrow.Schema`.
+    """
+    return pa.schema([*(pa.field(column.name, column.type) for column in _LOG_COLUMNS), pa.field(SEQUENCE, pa.int64())])
 
 
 def _log_demands(rows):
