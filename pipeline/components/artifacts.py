@@ -4,13 +4,13 @@ from tfx.types.artifact import Artifact
 
 
 class FeatureTables(Artifact):
-    """`users.parquet` and `items.parquet`: the columns that a service looks up by id."""
+    """Parquet tables, `users.parquet` and `items.parquet` among them: what a service looks up by id."""
 
     TYPE_NAME = "smalltowers.FeatureTables"
 
 
 class IngestionReport(Artifact):
-    """`counts.json`, and dead letters as JSONL, of one ingestion."""
+    """`counts.json`, `label_counts.json`, and dead letters as JSONL, of one ingestion."""
 
     TYPE_NAME = "smalltowers.IngestionReport"
 
