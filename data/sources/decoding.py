@@ -60,7 +60,7 @@ def has_column(path, name):
     if format_ == files.JSONL:
         quoted = json.dumps(name).encode()
         return any(quoted in block for _, block in files.line_blocks(path))
-    return format_ == files.TFRECORD and any(name.encode() in record for record in tfrecords.records(path))
+    return format_ == files.TFRECORD and tfrecords.has_feature(path, name)
 
 
 def decode_unit(unit, type_by_name) -> Iterator[RawBlock]:

@@ -44,7 +44,7 @@ def log_problems(log, paths, columns, declared, max_dead_letter_rate):
     absent = _absent_columns(names_by_path, columns, declared)
     problems += [_absence(column, lacking, names_by_path) for column, lacking in absent]
     settled = {column.name for column, _ in absent}
-    for path in _spread([path for path, names in names_by_path.items() if names], _MAX_FILES_SAMPLED):
+    for path in _spread(list(names_by_path), _MAX_FILES_SAMPLED):
         # Files of one log are alike: what is wrong in one is not told for each.
         undecided = [column for column in columns if column.name not in settled]
         message_by_name = _sample_problems(log, path, undecided, max_dead_letter_rate)
@@ -138,7 +138,7 @@ def _type_problem(sample, column, latest_at, allowed_share):
         num_bad = int(np.count_nonzero(fault.is_bad))
         if num_bad == num_judged or (num_bad >= _LEAST_BAD_ROWS and num_bad / num_judged > allowed_share):
             received = _examples(values, fault.is_bad)
-            return f"{fault.demand}; {num_bad} of the first {num_judged} values are not. Received: {received}"
+            return f"{fault.demand}, and {num_bad} of the first {num_judged} values are not. Received: {received}"
     return None
 
 

@@ -73,6 +73,9 @@ class _LineOfBlock:
 
 def _table(block, type_by_name):
     """Arrow's table of a block, or None where a line is empty, no record, or of types that differ from its neighbours'."""
+    # Arrow reads NaN as a number; in a text it is a fault, as in CSV.
+    if b"NaN" in block:
+        return None
     try:
         block.decode("utf-8")
         table = pa.json.read_json(

@@ -67,6 +67,24 @@ def column_names(path, num_records):
     return list(dict.fromkeys(name for record in head for name in _values(record)[0] or ()))
 
 
+def has_feature(path, name):
+    """Whether some example of a file has a feature; the file is searched to its end.
+
+    Args:
+        path: the file.
+        name: of the feature.
+
+    Returns:
+        bool.
+
+    Raises:
+        LogFormatError: If the file cannot be read to its end.
+    """
+    encoded = name.encode()
+    # A cheap search first: the name's bytes may also be a value or a part of another name.
+    return any(encoded in record and name in (_values(record)[0] or ()) for record in records(path))
+
+
 def decode(path, type_by_name) -> Iterator[RawBlock]:
     """Raw blocks of a file; of a feature with several values none is taken.
 

@@ -1,62 +1,29 @@
-import csv
-import gzip
-import io
 import json
 import re
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from data.errors import LogFormatError
 from data.ingest import check_source, input_files
-from data.schema import DEAD_LETTER_SCHEMA, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA
+from data.schema import ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA
 from data.sources import events
 from data.sources.work import WorkUnit
-from tests.unit.data.rows import at, data_config
-
-IMPRESSION = {"impression_id": "a", "user_id": "u", "item_id": "i", "impressed_at": 1767225600000}
-ENGAGEMENT = {"event_id": "1", "impression_id": "a", "kind": "click", "engaged_at": 1767225600000}
-SUFFIXES = [".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet"]
-
-
-def write_log(path, records):
-    names = list(dict.fromkeys(name for record in records for name in record))
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist([{name: r.get(name) for name in names} for r in records]), path)
-        return
-    if ".csv" in path.suffixes:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows(records)
-        content = text.getvalue()
-    else:
-        content = "".join(json.dumps(record) + "\n" for record in records)
-    write_text(path, content)
-
-
-def write_text(path, content):
-    content = content if isinstance(content, bytes) else content.encode()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-
-
-def config_of(folder, suffix=".jsonl", **keys):
-    source = {
-        "kind": "events",
-        "impressions": str(folder / f"impressions*{suffix}"),
-        "engagements": str(folder / f"engagements*{suffix}"),
-    }
-    return data_config(**{"source": {**source, **keys.pop("source", {})}, **keys})
+from tests.unit.data.log_files import (
+    ENGAGEMENT,
+    IMPRESSION,
+    SUFFIXES,
+    both_logs,
+    config_of,
+    read_units,
+    write_log,
+    write_text,
+)
+from tests.unit.data.rows import at
 
 
 def read(log, path, config):
-    blocks = list(events.read_log(WorkUnit(log, str(path)), config))
-    rows = pa.concat_tables([block.rows for block in blocks])
-    letters = pa.concat_tables([block.dead_letters for block in blocks])
-    assert letters.schema == DEAD_LETTER_SCHEMA
-    assert rows.num_rows + letters.num_rows == sum(block.num_read for block in blocks)
-    return rows, letters.to_pylist()
+    rows, letters, _ = read_units([WorkUnit(log, str(path))], config)
+    return rows, letters
 
 
 def refusals(folder, log, records, suffix=".jsonl", **keys):
@@ -205,12 +172,6 @@ def test_engagements_without_impression_id_column(tmp_path):
     rows, letters = read("engagements", tmp_path / "engagements.csv", config)
     assert letters == []
     assert rows.schema.names == ENGAGEMENT_SCHEMA.names
-
-
-def both_logs(folder, suffix=".jsonl"):
-    write_log(folder / f"impressions{suffix}", [IMPRESSION])
-    write_log(folder / f"engagements{suffix}", [ENGAGEMENT])
-    return config_of(folder, suffix)
 
 
 def test_a_missing_file_is_named(tmp_path):
