@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[3]
-PACKAGES = ("data", "models", "serving", "pipeline", "tests")
+PACKAGES = ("data", "models", "serving", "pipeline", "benchmarks", "tests")
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def lint_imports(folder):
         ("data/split.py", "import pipeline.config", "Imports run one way"),
         ("data/attribution.py", "import apache_beam", "The pure modules of data"),
         ("serving/ranker/blend.py", "import tensorflow", "Blending is arithmetic"),
+        ("pipeline/config.py", "import benchmarks.logs", "Imports run one way"),
         ("models/heads.py", "import pandas", "Models are pure TensorFlow"),
     ],
 )

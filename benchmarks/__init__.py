@@ -1,0 +1,1 @@
+"""Races against other systems and studies of papers; each module is one command that writes its table."""
