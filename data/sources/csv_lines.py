@@ -55,10 +55,10 @@ def decode(path, type_by_name) -> Iterator[RawBlock]:
     for first_line, block in files.line_blocks(path):
         numbered = [(number, line) for number, line in enumerate(block.split(b"\n"), first_line)]
         if header is None:
-            numbered = [(number, line) for number, line in numbered if line.strip()]
-            if not numbered:
+            at = next((at for at, (_, line) in enumerate(numbered) if line.strip()), None)
+            if at is None:
                 continue
-            header, numbered = _header(path, numbered[0][1]), numbered[1:]
+            header, numbered = _header(path, numbered[at][1]), numbered[at + 1 :]
         raw, open_lines = _decode_lines(open_lines + numbered, header, type_by_name, is_last=False)
         if raw is not None:
             yield raw

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.errors import LogFormatError
@@ -172,6 +172,7 @@ def test_an_empty_file_holds_nothing(tmp_path, suffix):
 
 
 @settings(deadline=None, max_examples=60)
+@example(values=["\n\n"], block_bytes=37)
 @given(
     values=st.lists(st.text(alphabet='ab", \n', max_size=8), min_size=1, max_size=12),
     block_bytes=st.integers(1, 120),
