@@ -6,14 +6,15 @@ from pathlib import Path
 from rich.table import Table
 
 from data.counts import LOGS, OUTCOMES_BY_LOG, Counts
-from data.report import LABEL_COUNTS_FILE, RATE_BY_LABEL, from_json, rates
+from data.report import LABEL_COUNTS_FILE, from_json, rates
 from pipeline.components.artifacts import IngestionReport
 from pipeline.components.log_example_gen import COUNTS_FILE
 from pipeline.metadata import live_artifacts, newest_first, open_metadata
 
 # Of surfaces those with the most impressions, of days the last ones: the whole table stays in view.
 _MAX_SURFACES, _MAX_DAYS = 4, 5
-_DIGITS = {"click_rate": 4, "mean_watch_seconds": 2, "satisfaction_rate": 4}
+# Title and unit by rate; the table fits 80 columns.
+_SHOWN = {"click_rate": ("clicked, %", 100), "mean_watch_seconds": ("watch, s", 1), "satisfaction_rate": ("satisfied, %", 100)}
 
 
 def read_counts(folder):
@@ -89,13 +90,13 @@ def label_table(counts, previous=None):
     title = "Labels" if previous is None else "Labels, with the change against the previous run"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    for name in ("impressions", *RATE_BY_LABEL.values()):
-        table.add_column(name.replace("_", " ").replace("mean watch seconds", "watch, s"), justify="right", no_wrap=True)
+    for name in ("impressions", *(title for title, _ in _SHOWN.values())):
+        table.add_column(name, justify="right", no_wrap=True)
     for by, lines in _sections(counts).items():
         before = {} if previous is None else {line.get(by): line for line in rates(previous, by).to_pylist()}
         for line in lines:
             name = "all rows" if by is None else f"{by} {line[by] or 'unknown'}"
-            cells = [_cell(rate, line[rate], before.get(line.get(by), {}).get(rate)) for rate in _DIGITS]
+            cells = [_cell(rate, line[rate], before.get(line.get(by), {}).get(rate)) for rate in _SHOWN]
             table.add_row(name, f"{line['impressions']:,}", *cells)
     return table
 
@@ -112,6 +113,6 @@ def _sections(counts):
 def _cell(rate, value, before):
     if value is None:
         return "-"
-    digits = _DIGITS[rate]
-    change = "" if before is None else f" ({value - before:+.{digits}f})"
-    return f"{value:.{digits}f}{change}"
+    _, scale = _SHOWN[rate]
+    change = "" if before is None else f" ({scale * (value - before):+.2f})"
+    return f"{scale * value:.2f}{change}"

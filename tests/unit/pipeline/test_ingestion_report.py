@@ -49,12 +49,12 @@ def test_every_record_has_its_fate_and_every_dead_letter_its_reason():
 def test_rates_of_all_rows_by_surface_and_by_day():
     assert printed([line("2026-01-01", "feed"), line("2026-01-02", None, clicks=0.0, satisfaction_known=0)]) == [
         "Labels",
-        "impressions click rate watch, s satisfaction rate",
-        "all rows 20 0.2500 2.50 0.0000",
-        "surface feed 10 0.5000 2.50 0.0000",
-        "surface unknown 10 0.0000 2.50 -",
-        "day 2026-01-01 10 0.5000 2.50 0.0000",
-        "day 2026-01-02 10 0.0000 2.50 -",
+        "impressions clicked, % watch, s satisfied, %",
+        "all rows 20 25.00 2.50 0.00",
+        "surface feed 10 50.00 2.50 0.00",
+        "surface unknown 10 0.00 2.50 -",
+        "day 2026-01-01 10 50.00 2.50 0.00",
+        "day 2026-01-02 10 0.00 2.50 -",
     ]
 
 
@@ -62,10 +62,10 @@ def test_change_against_the_previous_run_where_it_has_the_row():
     before = [line("2026-01-01", "feed", clicks=4.0, satisfaction_known=0)]
     now = [line("2026-01-01", "feed"), line("2026-01-02", "feed")]
     assert printed(now, before)[2:] == [
-        "all rows 20 0.5000 (+0.1000) 2.50 (+0.00) 0.0000",
-        "surface feed 20 0.5000 (+0.1000) 2.50 (+0.00) 0.0000",
-        "day 2026-01-01 10 0.5000 (+0.1000) 2.50 (+0.00) 0.0000",
-        "day 2026-01-02 10 0.5000 2.50 0.0000",
+        "all rows 20 50.00 (+10.00) 2.50 (+0.00) 0.00",
+        "surface feed 20 50.00 (+10.00) 2.50 (+0.00) 0.00",
+        "day 2026-01-01 10 50.00 (+10.00) 2.50 (+0.00) 0.00",
+        "day 2026-01-02 10 50.00 2.50 0.00",
     ]
 
 
