@@ -54,8 +54,7 @@ def renamed_when_whole(path):
         Binary file object.
     """
     folder, name = FileSystems.split(path)
-    if not FileSystems.exists(folder):
-        FileSystems.mkdirs(folder)
+    _make_folder(folder)
     # No reader's pattern matches a name that begins with a dot.
     unfinished = FileSystems.join(folder, f".{name}.{uuid.uuid4().hex}")
     with contextlib.closing(FileSystems.create(unfinished, compression_type=CompressionTypes.UNCOMPRESSED)) as file:
@@ -63,3 +62,12 @@ def renamed_when_whole(path):
     if FileSystems.exists(path):
         FileSystems.delete([path])
     FileSystems.rename([unfinished], [path])
+
+
+def _make_folder(folder):
+    try:
+        FileSystems.mkdirs(folder)
+    except OSError:
+        # It is there already, or another worker has just made it.
+        if not FileSystems.exists(folder):
+            raise

@@ -59,7 +59,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             file.write(json.dumps(dataclasses.asdict(counts), indent=2))
 
 
-
 class LogExampleGen(base_beam_component.BaseBeamComponent):
     """Ingests both logs. Outputs: `examples` (splits train and eval), `feature_tables`, `report`."""
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import LogFormatError
 from data.encoding import encode
+from data.errors import LogFormatError
 from data.examples import decode, read_examples
 
 SCHEMA = pa.schema([("name", pa.string()), ("count", pa.int64()), ("share", pa.float32())])
