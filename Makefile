@@ -15,7 +15,7 @@ checks: environment
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
-	@.venv-tools/docstrings/bin/pydoclint --quiet data models serving pipeline
+	@.venv-tools/docstrings/bin/pydoclint --quiet data models serving pipeline benchmarks
 	@$(BIN)/mypy
 	@$(BIN)/codespell
 

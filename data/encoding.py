@@ -121,14 +121,7 @@ def _feature(name, kind, values, array, is_packed=True):
 
 
 def _head(name, kind, num_bytes, is_packed=True):
-    """Bytes of a feature before its value.
-
-    Args:
-        name: of the feature, bytes.
-        kind: field number of the list in `Feature`.
-        num_bytes: length of the value.
-        is_packed: whether the value lacks tag and length of the list's field `value`.
-    """
+    """Bytes of a feature before a value of so many bytes; `is_packed` if that lacks tag and length of the list's field."""
     inner = _tag(1) + _varint(num_bytes) if is_packed else b""
     listed = _tag(kind) + _varint(len(inner) + num_bytes) + inner
     entry = _tag(1) + _varint(len(name)) + name + _tag(2) + _varint(len(listed) + num_bytes) + listed

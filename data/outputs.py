@@ -2,6 +2,8 @@
 
 import contextlib
 import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,7 +46,7 @@ def write_table(path, schema, tables):
 
 
 @contextlib.contextmanager
-def renamed_when_whole(path):
+def renamed_when_whole(path) -> Iterator[BinaryIO]:
     """A file for writing that appears under its name only when the block has ended without an error.
 
     Args:

@@ -4,6 +4,8 @@ Elements are numbers and `data.spill.Part`s; the rows lie in files. All that com
 """
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -69,7 +71,7 @@ class _Stage(beam.DoFn):
 class ReadUnit(_Stage):
     """`data.ingest.WorkUnit` to parts by user (or by impression, where a row does not name its user), and dead letters."""
 
-    def process(self, unit):
+    def process(self, unit) -> Iterator[Any]:
         """Reads one unit.
 
         Args:
@@ -123,7 +125,7 @@ class ReadUnit(_Stage):
 class FillUsers(_Stage):
     """Engagements that name an impression but no user, to the partition of that impression's user."""
 
-    def process(self, element):
+    def process(self, element) -> Iterator[Any]:
         """Fills one partition by impression.
 
         Args:
@@ -145,7 +147,7 @@ class FillUsers(_Stage):
 class LabelPartition(_Stage):
     """A partition by user to labelled rows, and what else follows from whole users: facts, tables, counts."""
 
-    def process(self, element, extent, item_parts):
+    def process(self, element, extent, item_parts) -> Iterator[Any]:
         """Labels one partition.
 
         Args:
@@ -222,7 +224,7 @@ class LabelPartition(_Stage):
 class FollowKeys(_Stage):
     """The facts of some items, authors, ... of all users to the history of each, by partition of the rows."""
 
-    def process(self, element, extent):
+    def process(self, element, extent) -> Iterator[Any]:
         """Computes the history of one partition by key.
 
         Args:

@@ -11,9 +11,10 @@ from data.run import run_ingestion
 from data.schema import SPLITS
 
 
-def ingest(config, folder, beam_args=()):
+def ingest(config, folder, beam_args=(), is_checked=True):
     """Counts of the run, which have been proven to add up."""
-    check_source(config)
+    if is_checked:
+        check_source(config)
     split_uris = {split: str(folder / "examples" / f"Split-{split}") for split in SPLITS}
     uris = [str(folder / name) for name in ("tables", "report", "spill")]
     counts = run_ingestion(config, split_uris, *uris, beam_args)
