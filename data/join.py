@@ -9,6 +9,7 @@ Beam groups references to parts of files (`data.spill`), never rows: memory is b
 
 import functools
 import json
+import operator
 
 import apache_beam as beam
 import pyarrow as pa
@@ -20,6 +21,7 @@ from data.batches import distinct_keys
 from data.columns import aggregate_column, empty_aggregate
 from data.delays import DelayCounts
 from data.extent import merge_extents
+from data.history.facts import keyed_columns
 from data.report import LABEL_COUNTS_FILE, merge_label_counts, to_json
 from data.schema import EMPTY_HISTORY_FILE, ITEMS_TABLE, USERS_TABLE, pair_table_name
 from data.sources.events import ENGAGEMENTS, IMPRESSIONS, ITEMS, LOGS, USERS
@@ -30,6 +32,8 @@ DEAD_LETTER_FILE = "dead_letters.jsonl"
 # Decoded bytes of both logs in one partition; with history a partition in work takes about ten times as much.
 _PARTITION_BYTES = 48 << 20
 _MIN_PARTITIONS, _MAX_PARTITIONS = 4, 1024
+
+_ITEMS, _DEAD_LETTERS = "items", "dead_letters"
 
 
 class IngestLogs(beam.PTransform):
@@ -74,61 +78,54 @@ class IngestLogs(beam.PTransform):
             begin
             | "ListUnits" >> beam.Create(ingest.work_units(config))
             | "SpreadUnits" >> beam.Reshuffle()
-            | "ReadUnits"
-            >> beam.ParDo(stages.ReadUnit(*stage)).with_outputs(
-                *LOGS, stages.IDS, stages.ORPHANS, stages.DEAD_LETTERS, stages.EXTENT
-            )
+            | "ReadUnits" >> beam.ParDo(stages.ReadUnit(*stage)).with_outputs(*LOGS, *stages.BESIDE_LOGS)
         )
         extent = AsSingleton(logs[stages.EXTENT] | "MergeExtents" >> beam.CombineGlobally(merge_extents))
-        filled = (
-            {tag: logs[tag] for tag in (stages.IDS, stages.ORPHANS)}
-            | "GroupByImpression" >> beam.CoGroupByKey()
-            | "FillUsers" >> beam.ParDo(stages.FillUsers(*stage))
-        )
-        engagements = (logs[ENGAGEMENTS], filled) | "Engagements" >> beam.Flatten()
-        labelled = (
-            {IMPRESSIONS: logs[IMPRESSIONS], ENGAGEMENTS: engagements, USERS: logs[USERS]}
-            | "GroupByUser" >> beam.CoGroupByKey()
-            | "Label"
-            >> beam.ParDo(stages.LabelPartition(*stage), extent, AsList(logs[ITEMS])).with_outputs(
-                stages.ROWS, stages.FACTS, stages.SEEN_ITEMS, stages.USER_PIECES, stages.PAIR_PIECES,
-                stages.DELAYS, stages.LABEL_COUNTS,
+        of_users = [logs[IMPRESSIONS], logs[ENGAGEMENTS], logs[USERS]]
+        if config.source.kind == "events":
+            of_users.append(
+                _grouped("ByImpression", logs[stages.IDS], logs[stages.ORPHANS])
+                | "FillUsers" >> beam.ParDo(stages.FillUsers(*stage))
             )
-        )  # fmt: skip
-        followed = (
-            labelled[stages.FACTS]
-            | "GroupByKey" >> beam.GroupByKey()
-            | "FollowKeys" >> beam.ParDo(stages.FollowKeys(*stage), extent).with_outputs(stages.FEATURES, stages.STATES)
-        )
-        delay_counts = AsSingleton(labelled[stages.DELAYS] | "MergeDelays" >> beam.CombineGlobally(_merged))
-        (
-            {stages.ROWS: labelled[stages.ROWS], stages.FEATURES: followed[stages.FEATURES]}
-            | "GroupRows" >> beam.CoGroupByKey()
-            | "WriteRows" >> beam.ParDo(stages.WriteRows(*stage, self._split_uris), extent, delay_counts)
-        )
-        self._write_tables(begin, logs, labelled, followed)
-        self._write_report(begin, logs, labelled)
+        label = beam.ParDo(stages.LabelPartition(*stage), extent, AsList(logs[ITEMS]))
+        labelled = _grouped("ByUser", *of_users) | "Label" >> label.with_outputs(*stages.BESIDE_ROWS, stages.ROWS)
+        of_rows, states = [labelled[stages.ROWS]], None
+        if keyed_columns(config.history):
+            follow = beam.ParDo(stages.FollowKeys(*stage), extent).with_outputs(stages.FEATURES, stages.STATES)
+            followed = _grouped("ByKey", labelled[stages.FACTS]) | "FollowKeys" >> follow
+            of_rows, states = [*of_rows, followed[stages.FEATURES]], followed[stages.STATES]
+        delays = None
+        if config.attribution.delayed == "weight":
+            delays = AsSingleton(labelled[stages.DELAYS] | "MergeDelays" >> beam.CombineGlobally(_merged))
+        write = beam.ParDo(stages.WriteRows(*stage, self._split_uris), extent, delays)
+        _grouped("Rows", *of_rows) | "WriteRows" >> write
+        self._write_files(begin, logs, labelled, states)
         return PDone(begin.pipeline)
 
-    def _write_tables(self, begin, logs, labelled, followed):
-        self._write_once(begin, self._tables_uri, USERS_TABLE, _write_users, labelled[stages.USER_PIECES])
-        item_parts = (logs[ITEMS], labelled[stages.SEEN_ITEMS], followed[stages.STATES])
-        self._write_once(begin, self._tables_uri, ITEMS_TABLE, _write_items, *item_parts)
-        for aggregate in tables.pair_aggregates(self._config.history):
-            name = pair_table_name(aggregate.key[1])
-            self._write_once(begin, self._tables_uri, name, _write_pairs, labelled[stages.PAIR_PIECES])
-        if self._config.history is not None:
-            self._write_once(begin, self._tables_uri, EMPTY_HISTORY_FILE, _write_empty_history)
+    def _write_files(self, begin, logs, labelled, states):
+        """The files of which there is one in a run."""
+        sides = {
+            _ITEMS: logs[ITEMS],
+            _DEAD_LETTERS: logs[stages.DEAD_LETTERS],
+            **{tag: labelled[tag] for tag in (stages.USER_PIECES, stages.PAIR_PIECES, stages.SEEN_ITEMS, stages.LABEL_COUNTS)},
+        }
+        if states is not None:
+            sides[stages.STATES] = states
+        files = [(FileSystems.join(folder, name), name) for folder, names in self._files() for name in names]
+        write = beam.ParDo(_WriteFile(self._config), **{tag: AsList(side) for tag, side in sides.items()})
+        begin | "ListFiles" >> beam.Create(files) | "WriteFiles" >> write
 
-    def _write_report(self, begin, logs, labelled):
-        self._write_once(begin, self._report_uri, LABEL_COUNTS_FILE, _write_label_counts, labelled[stages.LABEL_COUNTS])
-        logs[stages.DEAD_LETTERS] | "WriteDeadLetters" >> beam.io.WriteToText(
-            FileSystems.join(self._report_uri, DEAD_LETTER_FILE), num_shards=1, shard_name_template=""
-        )
+    def _files(self):
+        """Folders, each with the names of its files."""
+        history = self._config.history
+        pairs = [pair_table_name(aggregate.key[1]) for aggregate in tables.pair_aggregates(history)]
+        empty = [] if history is None else [EMPTY_HISTORY_FILE]
+        yield self._tables_uri, [USERS_TABLE, ITEMS_TABLE, *pairs, *empty]
+        yield self._report_uri, [LABEL_COUNTS_FILE, DEAD_LETTER_FILE]
 
-    def _write_once(self, begin, folder, name, write_fn, *sides):
-        path = begin | f"Path[{name}]" >> beam.Create([FileSystems.join(folder, name)])
-        path | f"Write[{name}]" >> beam.ParDo(write_fn, self._config, *map(AsList, sides))
+
+def _grouped(name, *collections):
+    return collections | f"Flatten{name}" >> beam.Flatten() | f"Group{name}" >> beam.GroupByKey()
 
 
 def num_partitions(config):
@@ -148,54 +145,69 @@ def num_partitions(config):
     return min(max(-(-ingest.input_bytes(config) // _PARTITION_BYTES), _MIN_PARTITIONS), _MAX_PARTITIONS)
 
 
+class _WriteFile(beam.DoFn):
+    """One of the files of which there is one in a run."""
+
+    def __init__(self, config):
+        self._config = config
+
+    def process(self, path_and_name, **sides):
+        """Writes a file.
+
+        Args:
+            path_and_name: its path, and the name under which it is known.
+            **sides: what the other stages left, by name.
+        """
+        path, name = path_and_name
+        config = self._config
+        if name == USERS_TABLE:
+            _write_pieces(path, tables.user_table_schema(config), sides[stages.USER_PIECES])
+        elif name == ITEMS_TABLE:
+            _write_items(path, config, sides)
+        elif name == EMPTY_HISTORY_FILE:
+            empty = {aggregate_column(one): empty_aggregate(one, config.history) for one in config.history.aggregates}
+            _write_text(path, [json.dumps(empty)])
+        elif name == LABEL_COUNTS_FILE:
+            _write_text(path, [to_json(merge_label_counts(sides[stages.LABEL_COUNTS]))])
+        elif name == DEAD_LETTER_FILE:
+            _write_text(path, _letters(sides[_DEAD_LETTERS]))
+        else:
+            (aggregate,) = (one for one in tables.pair_aggregates(config.history) if pair_table_name(one.key[1]) == name)
+            own = [(number, part) for column, number, part in sides[stages.PAIR_PIECES] if column == aggregate.key[1]]
+            _write_pieces(path, tables.pair_table_schema(aggregate, config), own)
+
+
 def _merged(counts):
     return functools.reduce(DelayCounts.merge, counts, DelayCounts())
 
 
-def _write_users(path, config, pieces):
-    schema = tables.user_table_schema(config)
-    outputs.write_table(path, schema, (read_parts([part], schema) for _, part in sorted(pieces, key=_number)))
+def _write_pieces(path, schema, pieces):
+    ordered = [part for _, part in sorted(pieces, key=operator.itemgetter(0))]
+    outputs.write_table(path, schema, (read_parts([part], schema) for part in ordered))
 
 
-def _number(piece):
-    return piece[0]
-
-
-def _write_pairs(path, config, pieces):
-    for aggregate in tables.pair_aggregates(config.history):
-        if path.endswith(pair_table_name(aggregate.key[1])):
-            schema = tables.pair_table_schema(aggregate, config)
-            own = sorted((number, part) for column, number, part in pieces if column == aggregate.key[1])
-            outputs.write_table(path, schema, (read_parts([part], schema) for _, part in own))
-
-
-def _write_items(path, config, parts, seen_parts, states):
+def _write_items(path, config, sides):
     declared_schema = tables.declared_schema("item_id", config.item_columns)
-    declared = read_parts([part for _, part in parts], declared_schema)
-    seen = read_parts(seen_parts, pa.schema([declared_schema.field("item_id")]))
+    declared = read_parts([part for _, (_, part) in sides[_ITEMS]], declared_schema)
+    seen = read_parts(sides[stages.SEEN_ITEMS], pa.schema([declared_schema.field("item_id")]))
     parts_by_column = {}
-    for column, part in states:
+    for column, part in sides.get(stages.STATES, ()):
         parts_by_column.setdefault(column, []).append(part)
     state_by_column = {column: read_parts(parts_by_column[column]) for column in sorted(parts_by_column)}
     distinct = distinct_keys(declared, "item_id")
     stages.count("items_kept", distinct.num_rows)
     stages.count("items_duplicate", declared.num_rows - distinct.num_rows)
-    outputs.write_table(
-        path, tables.item_table_schema(config), [tables.item_table(distinct, seen["item_id"], state_by_column, config)]
-    )
+    table = tables.item_table(distinct, seen["item_id"], state_by_column, config)
+    outputs.write_table(path, table.schema, [table])
 
 
-def _write_empty_history(path, config):
-    history = config.history
-    empty_by_column = {aggregate_column(aggregate): empty_aggregate(aggregate, history) for aggregate in history.aggregates}
-    _write_text(path, json.dumps(empty_by_column))
+def _letters(pieces):
+    for _, part in sorted(pieces, key=operator.itemgetter(0)):
+        for letter in read_parts([part]).to_pylist():
+            yield json.dumps(letter, ensure_ascii=False) + "\n"
 
 
-def _write_label_counts(path, config, counts):
-    del config
-    _write_text(path, to_json(merge_label_counts(counts)))
-
-
-def _write_text(path, text):
+def _write_text(path, texts):
     with outputs.renamed_when_whole(path) as file:
-        file.write(text.encode())
+        for text in texts:
+            file.write(text.encode())

@@ -1,9 +1,10 @@
 """What workers do between the shuffles of an ingestion: one DoFn a stage, each from parts of tables to parts of tables.
 
-Elements are numbers and `data.spill.Part`s; the rows lie in files. All that computes is a pure function elsewhere.
+Elements are (number of a partition, (what it is, `data.spill.Part`)); the rows lie in files. All that computes is a pure
+function elsewhere.
 """
 
-import json
+import collections
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,8 @@ IDS, ORPHANS = "impression_ids", "engagements_without_user"
 ROWS, FACTS, FEATURES = "rows", "facts", "features"
 SEEN_ITEMS, USER_PIECES, PAIR_PIECES, STATES = "seen_items", "user_pieces", "pair_pieces", "states"
 DELAYS, LABEL_COUNTS = "delays", "label_counts"
+BESIDE_LOGS = (IDS, ORPHANS, DEAD_LETTERS, EXTENT)
+BESIDE_ROWS = (FACTS, SEEN_ITEMS, USER_PIECES, PAIR_PIECES, DELAYS, LABEL_COUNTS)
 
 _ID_COLUMNS = ["impression_id", "user_id", "item_id", "impressed_at"]
 
@@ -56,10 +59,6 @@ class _Stage(beam.DoFn):
     def _part(self, table):
         return Part(write_batches(self._folder, [table]), 0)
 
-    def _parts(self, tag, table, key):
-        for number, part in self._numbered_parts(batches.partition(table, key, self._num_parts)):
-            yield TaggedOutput(tag, (number, part))
-
     def _numbered_parts(self, numbered):
         if not numbered:
             return []
@@ -78,7 +77,7 @@ class ReadUnit(_Stage):
             unit: `data.ingest.WorkUnit`.
 
         Yields:
-            Tagged (number, `Part`); dead letters as JSON; the `LogExtent`.
+            Tagged (number, `Part`); of dead letters (place, `Part`); the `LogExtent`.
         """
         writers = self._writers(unit.log)
         for block in ingest.source_of(self._config).read_log(unit, self._config):
@@ -86,16 +85,15 @@ class ReadUnit(_Stage):
             count(f"{unit.log}_dead_lettered", block.dead_letters.num_rows)
             for reason, number in block.reason_counts.items():
                 count(f"{unit.log}.{reason}", number, REASON_NAMESPACE)
-            for letter in block.dead_letters.to_pylist():
-                yield TaggedOutput(DEAD_LETTERS, json.dumps(letter, ensure_ascii=False))
+            if block.dead_letters.num_rows:
+                place = (unit.log, unit.path, block.dead_letters["line"][0].as_py())
+                yield TaggedOutput(DEAD_LETTERS, (place, self._part(block.dead_letters)))
             if unit.log in (IMPRESSIONS, ENGAGEMENTS):
                 yield TaggedOutput(EXTENT, self._extent(block.rows))
             for tag, rows in self._routed(unit.log, block.rows):
-                for part in writers[tag].add(rows):
-                    yield TaggedOutput(tag, part)
+                yield from _tagged(tag, writers[tag].add(rows))
         for tag, writer in writers.items():
-            for part in writer.flush():
-                yield TaggedOutput(tag, part)
+            yield from _tagged(tag, writer.flush())
 
     def _writers(self, log):
         keys_by_log = {
@@ -129,19 +127,20 @@ class FillUsers(_Stage):
         """Fills one partition by impression.
 
         Args:
-            element: (number, parts by `IDS` and `ORPHANS`).
+            element: (number, parts of `IDS` and `ORPHANS`).
 
         Yields:
-            (number, `Part`) of engagements.
+            Numbered parts of engagements.
         """
-        _, parts = element
-        orphans = read_parts(parts[ORPHANS], ENGAGEMENT_SCHEMA)
-        if not orphans.num_rows:
+        parts = _by_tag(element)
+        if not parts[ORPHANS]:
             return
+        orphans = read_parts(parts[ORPHANS])
         ids = read_parts(parts[IDS], pa.schema([IMPRESSION_SCHEMA.field(name) for name in _ID_COLUMNS]))
         engagements, num_unknown = fill_users(ids, orphans)
         count("engagements_without_impression", num_unknown)
-        yield from self._numbered_parts(batches.partition(engagements, "user_id", self._num_parts))
+        for number, part in self._numbered_parts(batches.partition(engagements, "user_id", self._num_parts)):
+            yield number, (ENGAGEMENTS, part)
 
 
 class LabelPartition(_Stage):
@@ -151,14 +150,14 @@ class LabelPartition(_Stage):
         """Labels one partition.
 
         Args:
-            element: (number, parts by log).
+            element: (number, parts of the logs).
             extent: `LogExtent` of the logs.
-            item_parts: `Part`s of the item table.
+            item_parts: numbered parts of the item table.
 
         Yields:
             Tagged parts and counts.
         """
-        number, parts = element
+        number, parts = element[0], _by_tag(element)
         config = self._config
         watermark_us = watermark_of(config, extent)
         result = self._attributed(parts, watermark_us)
@@ -192,7 +191,7 @@ class LabelPartition(_Stage):
         if users.num_rows:
             yield TaggedOutput(USER_PIECES, (number, self._part(users)))
         if rows.num_rows:
-            yield TaggedOutput(ROWS, (number, self._part(rows)))
+            yield TaggedOutput(ROWS, (number, (ROWS, self._part(rows))))
 
     def _attributed(self, parts, watermark_us):
         config = self._config
@@ -239,7 +238,7 @@ class FollowKeys(_Stage):
         features = keyed_features(facts, column, self._config)
         numbered = batches.split_rows(features, features["partition"].to_numpy().astype("int64"), self._num_parts)
         for number, part in self._numbered_parts(numbered):
-            yield TaggedOutput(FEATURES, (number, (column, part)))
+            yield TaggedOutput(FEATURES, (number, (FEATURES, (column, part))))
         states = keyed_state(facts, column, self._config, _end_us(extent))
         yield TaggedOutput(STATES, (column, self._part(states)))
 
@@ -262,11 +261,11 @@ class WriteRows(_Stage):
         """Writes one partition.
 
         Args:
-            element: (number, parts by `ROWS` and `FEATURES`).
+            element: (number, parts of `ROWS` and `FEATURES`).
             extent: `LogExtent` of the logs.
             counts: `DelayCounts` where delayed labels are weighted, else None.
         """
-        number, parts = element
+        number, parts = element[0], _by_tag(element)
         rows = read_parts(parts[ROWS])
         if self._config.history is not None:
             rows = self._with_history(rows, parts[FEATURES])
@@ -285,6 +284,18 @@ class WriteRows(_Stage):
         features_by_column = {column: [read_parts(parts)] for column, parts in parts_by_column.items()}
         of_users = [field.name for field in history_fields(self._config.history) if field.name in rows.column_names]
         return attach_features(rows.drop(of_users), rows.select(of_users), features_by_column, self._config)
+
+
+def _tagged(tag, numbered_parts):
+    for number, part in numbered_parts:
+        yield TaggedOutput(tag, (number, (tag, part)))
+
+
+def _by_tag(element):
+    parts = collections.defaultdict(list)
+    for tag, part in element[1]:
+        parts[tag].append(part)
+    return parts
 
 
 def watermark_of(config, extent):
@@ -321,4 +332,4 @@ def count(name, increment, namespace=NAMESPACE):
 
 def _distinct_items(parts, config):
     schema = tables.declared_schema("item_id", config.item_columns)
-    return batches.distinct_keys(read_parts([part for _, part in parts], schema), "item_id")
+    return batches.distinct_keys(read_parts([part for _, (_, part) in parts], schema), "item_id")

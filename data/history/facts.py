@@ -106,11 +106,13 @@ def keyed_columns(history):
     """Columns of the item side whose facts meet in a pass by key.
 
     Args:
-        history: `data.config.HistoryConfig`.
+        history: `data.config.HistoryConfig`, or None.
 
     Returns:
         Tuple of names: the keys of aggregates that are not of a user, and `item_id` where it gives an item's age.
     """
+    if history is None:
+        return ()
     names = [aggregate.key[0] for aggregate in history.aggregates if aggregate.key[0] != "user_id"]
     if counts_item_age(history) and "item_id" not in names:
         names.append("item_id")
