@@ -1,5 +1,7 @@
 """Which labelled rows are written to which split, in which order, with which columns."""
 
+import collections
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +30,7 @@ def select_rows(rows, config, last_day, delay_counts=None, watermark_us=None):
         outcome, as in `data.counts.OUTCOMES_BY_LOG`.
     """
     outcomes = split_of(rows["day"], rows["user_id"], config.split, last_day)
-    is_inside = np.isin(outcomes.astype(str), SPLITS)
+    is_inside = (outcomes == TRAIN_SPLIT) | (outcomes == EVAL_SPLIT)
     outcomes[is_inside & np.asarray(rows["is_dropped"]).astype(bool)] = _OPEN
     if config.negative_sampling is not None:
         rates = sampling_rates(rows, config.negative_sampling)
@@ -44,7 +46,6 @@ def select_rows(rows, config, last_day, delay_counts=None, watermark_us=None):
     rows = rows.append_column(IMPRESSED_AT_MS, milliseconds).select(labelled_schema(config).names)
     # Sorted rows, so neighbours may be one user's; the order must depend on nothing but the rows.
     order = np.random.default_rng(rows.num_rows).permutation(rows.num_rows)
-    shuffled, outcomes_shuffled = rows.take(pa.array(order)), outcomes[order]
-    selected = {split: shuffled.filter(pa.array(outcomes_shuffled == split)) for split in SPLITS}
-    names, counts = np.unique(outcomes.astype(str), return_counts=True)
-    return selected, dict(zip(names.tolist(), counts.tolist(), strict=True))
+    outcomes_in_order = outcomes[order]
+    selected = {split: rows.take(pa.array(order[outcomes_in_order == split])) for split in SPLITS}
+    return selected, dict(collections.Counter(outcomes.tolist()))

@@ -2,7 +2,9 @@ import os
 
 import pytest
 
+from data.errors import LogFormatError
 from pipeline.fingerprint import inputs_digest, sources_digest
+from tests.unit.data.memory_files import MemoryFiles, MemoryFileSystem
 
 
 @pytest.fixture
@@ -27,6 +29,25 @@ def test_change_of_size_time_or_name_shows(logs, tmp_path):
     grown = inputs_digest(logs)
     renamed = inputs_digest([logs[0].rename(tmp_path / "c.jsonl"), logs[1]])
     assert len({before, touched, grown, renamed}) == 4
+
+
+def test_relative_and_absolute_path_of_a_file_agree(logs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert inputs_digest(["a.jsonl", "b.jsonl"]) == inputs_digest(logs)
+
+
+def test_remote_files_count_by_size_and_time(monkeypatch):
+    path = "memory://logs/a.jsonl"
+    with MemoryFiles({path: b"{}"}):
+        before = inputs_digest([path])
+        assert inputs_digest([path]) == before
+        MemoryFileSystem.content_by_path[path] += b" "
+        grown = inputs_digest([path])
+        monkeypatch.setattr("tests.unit.data.memory_files.CHANGED_AT_SECONDS", 1)
+        touched = inputs_digest([path])
+        assert len({before, grown, touched}) == 3
+    with MemoryFiles({}), pytest.raises(LogFormatError, match=r"memory://logs/a.jsonl: No such file"):
+        inputs_digest([path])
 
 
 def test_packages_differ():
