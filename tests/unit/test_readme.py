@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from data.config import DataConfig
 from data.schema import ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA, EngagementKind
 from pipeline.cli import cli
 from pipeline.config import Config
@@ -25,6 +26,16 @@ def test_configurations_are_valid():
     assert blocks
     for block in blocks:
         Config.model_validate(tomllib.loads(block))
+
+
+def test_examples_of_ingestion_are_valid():
+    text = (PROJECT / "docs" / "ingestion.md").read_text()
+    blocks = [tomllib.loads(block)["data"] for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+    assert len(blocks) >= 3
+    source = {"kind": "events", "impressions": "a.csv", "engagements": "b.csv"}
+    for block in blocks:
+        tree = {"source": source, "split": {"eval_days": 1}, "item_columns": {"category": "string"}}
+        DataConfig.model_validate({**tree, **block})
 
 
 def test_commands_exist():
