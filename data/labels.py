@@ -162,5 +162,18 @@ def _satisfaction(has_kind, row, codes, scores, satisfaction):
         mix[is_surveyed] += satisfaction.survey_weight * (highest[is_surveyed] - satisfaction.survey_neutral)
     if satisfaction.threshold is None:
         return np.clip(mix, 0.0, 1.0)
+    return is_satisfied(mix, satisfaction)
+
+
+def is_satisfied(mix, satisfaction):
+    """Whether a mix of signals reaches the threshold.
+
+    Args:
+        mix: (rows,) float, weighted sums of signals.
+        satisfaction: `SatisfactionConfig` with a threshold.
+
+    Returns:
+        (rows,) bool.
+    """
     # 0.7 + 0.2 + 0.1 must reach a threshold of 1, and in binary fractions falls short of it.
     return mix >= satisfaction.threshold * (1 - _ROUNDING)

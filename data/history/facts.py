@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.history.timeline import Timeline, encoded, microseconds
+from data.history.timeline import Timeline, encoded
+from data.labels import KINDS, is_satisfied, kind_codes, microseconds_of
 from data.schema import EngagementKind
 
 
@@ -43,8 +44,6 @@ FACT_SCHEMA = pa.schema(
 
 STEPS_PER_UNIT = 2**20
 _MAX_AMOUNT = 2.0**22
-_ROUNDING = 1e-9
-_KINDS = tuple(kind.value for kind in EngagementKind)
 
 
 def steps_of(amounts):
@@ -76,17 +75,17 @@ def facts_of(rows, events, config):
     Returns:
         `pyarrow.Table` in `FACT_SCHEMA`: row, `Signal`, at (microseconds since 1970, UTC), amount; by time.
     """
-    impressed_at = microseconds(rows["impressed_at"])
-    row, at = np.asarray(events["row"]), microseconds(events["engaged_at"])
+    impressed_at = microseconds_of(rows["impressed_at"])
+    row, at = np.asarray(events["row"]), microseconds_of(events["engaged_at"])
     order = Timeline(row, at).order
     row, at = row[order], at[order]
-    kinds = np.asarray(pc.fill_null(pc.index_in(events["kind"], value_set=pa.array(_KINDS)), -1))[order]
+    kinds = kind_codes(events["kind"])[order]
     seconds = _floats(events["watch_seconds"], 0.0)[order]
     scores = _floats(events["score"], np.nan)[order]
 
-    clicks = np.flatnonzero(kinds == _KINDS.index(EngagementKind.CLICK.value))
+    clicks = np.flatnonzero(kinds == KINDS.index(EngagementKind.CLICK.value))
     clicks = clicks[_is_first(row[clicks])]
-    plays = np.flatnonzero(kinds == _KINDS.index(EngagementKind.PLAY.value))
+    plays = np.flatnonzero(kinds == KINDS.index(EngagementKind.PLAY.value))
     watched = _long_watches(row[plays], at[plays], seconds[plays], config.history.long_watch_seconds)
     satisfied = _satisfactions(row, at, kinds, scores, config.satisfaction)
     facts = pa.concat_tables(
@@ -210,9 +209,9 @@ def _long_watches(row, at, seconds, long_watch_seconds):
 
 def _satisfactions(row, at, kinds, scores, satisfaction):
     """Facts of satisfaction from engagements sorted by row and time."""
-    is_survey = (kinds == _KINDS.index(EngagementKind.SURVEY.value)) & ~np.isnan(scores)
+    is_survey = (kinds == KINDS.index(EngagementKind.SURVEY.value)) & ~np.isnan(scores)
     is_survey &= satisfaction.survey_weight != 0
-    weighted = {_KINDS.index(kind.value): satisfaction.weights.get(kind, 0.0) for kind in EngagementKind}
+    weighted = {KINDS.index(kind.value): satisfaction.weights.get(kind, 0.0) for kind in EngagementKind}
     weighted = {kind: weight for kind, weight in weighted.items() if weight}
     relevant = np.flatnonzero(is_survey | np.isin(kinds, list(weighted)))
     row, at, kinds, scores, is_survey = (values[relevant] for values in (row, at, kinds, scores, is_survey))
@@ -227,8 +226,7 @@ def _satisfactions(row, at, kinds, scores, satisfaction):
 
     row, at, mix = row[is_end], at[is_end], mix[is_end]
     if satisfaction.threshold is not None:
-        # As for labels: 0.1 + 0.7 + 0.2 must reach a threshold of 1.
-        reached = np.flatnonzero(mix >= satisfaction.threshold * (1 - _ROUNDING))
+        reached = np.flatnonzero(is_satisfied(mix, satisfaction))
         reached = reached[_is_first(row[reached])]
         return _facts(row[reached], Signal.SATISFACTION, at[reached])
     grades = steps_of(np.clip(mix, 0.0, 1.0))

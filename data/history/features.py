@@ -9,7 +9,8 @@ from data.history.ages import first_impressed_at_ms, hours_between, last_impress
 from data.history.aggregates import aggregate_features
 from data.history.facts import Signal, counts_item_age, keyed_aggregate, keyed_columns
 from data.history.sequences import sequence_features
-from data.history.timeline import cutoffs, key_codes, microseconds
+from data.history.timeline import cutoffs, key_codes
+from data.labels import microseconds_of
 
 
 def user_features(rows, facts, config):
@@ -24,7 +25,7 @@ def user_features(rows, facts, config):
         `pyarrow.Table` of (rows,) in the order of `rows`, with those columns of `data.columns.history_fields`.
     """
     history = config.history
-    impressed_at = microseconds(rows["impressed_at"])
+    impressed_at = microseconds_of(rows["impressed_at"])
     query_cutoffs = cutoffs(impressed_at, history, config.timezone)
     row = np.asarray(facts["row"])
     user_codes = key_codes(rows, ["user_id"])
@@ -106,7 +107,7 @@ def attach_features(rows, user_table, keyed_tables_by_column, config):
             columns[ITEM_AGE_HOURS] = _placed(rows.num_rows, tables, ITEM_AGE_HOURS)
     if history.has_ages and history.published_column is not None:
         published_ms = published_at_ms(rows[history.published_column], config.timezone)
-        columns[ITEM_AGE_HOURS] = hours_between(published_ms, milliseconds(microseconds(rows["impressed_at"])))
+        columns[ITEM_AGE_HOURS] = hours_between(published_ms, milliseconds(microseconds_of(rows["impressed_at"])))
     for field in history_fields(history):
         rows = rows.append_column(field, columns[field.name])
     return rows

@@ -13,18 +13,6 @@ _US_PER_SECOND = 1_000_000
 _US_PER_DAY = 24 * US_PER_HOUR
 
 
-def microseconds(column):
-    """Microseconds since 1970, UTC.
-
-    Args:
-        column: Arrow timestamp array in microseconds, without nulls.
-
-    Returns:
-        (rows,) int64.
-    """
-    return np.asarray(column.cast(pa.int64()))
-
-
 def encoded(column):
     """A column as codes into its distinct values.
 
