@@ -3,20 +3,25 @@
 import hashlib
 from pathlib import Path
 
+from data.storage import is_remote, stored_file
+
 
 def inputs_digest(paths):
     """Digest that changes whenever an input file may have changed.
 
     Args:
-        paths: input files.
+        paths: input files, local or on any Beam file system.
 
     Returns:
-        Hexadecimal string, from names, sizes and times of change.
+        Hexadecimal string, from names, sizes and times of change; a remote store that tells no time is known by the first two.
+
+    Raises:
+        LogFormatError: If a file is missing, or its file system does not answer.
     """
     digest = hashlib.sha256()
-    for path in sorted(map(Path, paths)):
-        status = path.stat()
-        digest.update(f"{path.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for path in sorted(path if is_remote(path) else str(Path(path).absolute()) for path in map(str, paths)):
+        file = stored_file(path)
+        digest.update(f"{path} {file.num_bytes} {file.changed_at_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -1,18 +1,19 @@
 """The same ingestion on every runner that can run here gives the same rows, the same tables and the same counts."""
 
-import contextlib
 import dataclasses
 import gzip
 import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import pytest
 
 from data.config import SimulatorConfig
 from data.simulator import simulate, write_feed
+from pipeline.causes import one_line_cause
 from tests.unit.data.ingestion import ingest, letters_of, rows_by_id, table_of
 from tests.unit.data.rows import data_config
 
@@ -72,23 +73,24 @@ def in_one_thread(config, tmp_path_factory):
     counts = ingested.counts
     assert (counts.impressions_read, counts.impressions_duplicate, len(ingested.rows)) == (500, 1, 499)
     assert (counts.engagements_dead_lettered, len(ingested.letters)) == (1, 1)
-    assert all(ingested.rows[shown, user]["satisfaction"] == 1 for shown, user in ingested.rows if shown == "imp-0")
+    # The events that name no user have found their impressions through the second shuffle.
+    assert (counts.engagements_without_impression, counts.engagements_attributed > NUM_WITHOUT_USER) == (0, True)
     return ingested
 
 
-@contextlib.contextmanager
-def job_service(log_path):
-    """Endpoint of Beam's local job service in a process of its own."""
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory):
+    """Flags for Beam's local job service, which runs in a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", f"--port={port}"]
-    with open(log_path, "w", encoding="utf-8") as log:
+    with open(tmp_path_factory.mktemp("service") / "log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         with grpc.insecure_channel(f"localhost:{port}") as channel:
             grpc.channel_ready_future(channel).result(timeout=START_SECONDS)
-        yield f"localhost:{port}"
+        yield "--runner=PortableRunner", f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK"
     finally:
         process.terminate()
         process.wait(timeout=START_SECONDS)
@@ -104,7 +106,17 @@ def test_processes(config, in_one_thread, tmp_path):
     assert Ingested.by(processes, config, tmp_path) == in_one_thread
 
 
-def test_portable_runner_at_a_job_endpoint(config, in_one_thread, tmp_path):
-    with job_service(tmp_path / "job_service.log") as endpoint:
-        portable = ("--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
-        assert Ingested.by(portable, config, tmp_path) == in_one_thread
+def test_portable_runner_at_a_job_endpoint(config, in_one_thread, portable, tmp_path):
+    """Counts among the rest: they come from the counters that the job service gives out."""
+    assert Ingested.by(portable, config, tmp_path) == in_one_thread
+
+
+def test_what_a_worker_behind_a_job_endpoint_found_reaches_the_caller(config, portable, tmp_path):
+    cut_short = tmp_path / "engagements.jsonl.gz"
+    content = Path(config.source.engagements).read_bytes()
+    cut_short.write_bytes(content[: len(content) // 2])
+    broken = config.model_copy(update={"source": config.source.model_copy(update={"engagements": str(cut_short)})})
+    with pytest.raises(RuntimeError, match=r"LogFormatError: .*engagements.jsonl.gz: cannot be read, it is damaged") as raised:
+        ingest(broken, tmp_path / "out", portable, is_checked=False)
+    assert one_line_cause(raised.value).startswith(f"{cut_short}: cannot be read")
+    assert list((tmp_path / "out" / "spill").iterdir()) == []
