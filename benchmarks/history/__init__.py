@@ -1,0 +1,1 @@
+"""The study of what features of the past bring to ranking: `python -m benchmarks.history`."""
