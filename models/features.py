@@ -1,7 +1,9 @@
 """Feature transforms for tf.Transform: raw columns to vocabulary ids, standardised numbers and bucket ids.
 
-Shapes: B batch, K entries of a vector or of a sequence, Q quantiles.
+Shapes: B batch, K entries of a vector or of a sequence, N entries of all columns side by side, Q quantiles.
 """
+
+import collections
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +11,7 @@ import tensorflow_transform as tft
 
 from data.schema import mask_name, weight_name
 from models.errors import FeatureError
+from models.vocabularies import vocabulary_files
 
 # Stands in for a missing integer category whose default is "": a value that no log holds.
 MISSING_INTEGER = int(np.iinfo(np.int64).min)
@@ -36,15 +39,8 @@ def preprocess(inputs, config):
         all (batch,) or, of a vector, (batch, entries); of a sequence (batch, max_length) int64, 0 after its end and
         otherwise 1 + id.
     """
-    outputs, vocabulary_by_name = {}, {}
-    # Sequences come last: they may read the vocabulary of a category.
-    for feature in sorted(config.features, key=lambda feature: feature.kind == "sequence"):
-        if feature.kind == "categorical":
-            outputs[feature.name], vocabulary_by_name[feature.name] = _categorical(inputs, feature)
-        elif feature.kind == "numeric":
-            outputs[feature.name] = _numeric(inputs, feature)
-        else:
-            outputs[feature.name] = _sequence(inputs, feature, vocabulary_by_name.get(feature.shares))
+    columns = {feature.name: _READERS[feature.kind](inputs, feature) for feature in config.features}
+    outputs = {**_ids(columns, config.features), **_numbers(columns, config.features)}
     for task in config.tasks:
         mask, weight = mask_name(task.label), weight_name(task.label)
         outputs[task.label], outputs[mask] = (_float_column(inputs, name, 0.0) for name in (task.label, mask))
@@ -126,38 +122,20 @@ def _declared_size(column):
     return column.shape[1] if isinstance(column, tf.Tensor) and column.shape.rank == 2 else 1
 
 
-class _Vocabulary:
-    """Ids of the values that a feature saw in training; further features may apply it."""
-
-    def __init__(self, values, feature):
-        self._num_oov_buckets = feature.num_oov_buckets
-        self._file = tft.vocabulary(
-            values,
-            frequency_threshold=feature.min_count if feature.min_count > 1 else None,
-            vocab_filename=feature.name,
-            name=feature.name,
-        )
-
-    def ids(self, values, name):
-        return tft.apply_vocabulary(values, self._file, num_oov_buckets=self._num_oov_buckets, name=name)
-
-
-def _categorical(inputs, feature):
-    """(batch,) ids, and the vocabulary."""
+def _category(inputs, feature):
+    """(batch,) values."""
     missing_value(feature, _dtype(inputs, feature.name))
-    column_B = _column(inputs, feature, 1)[:, 0]
-    vocabulary = _Vocabulary(column_B, feature)
-    return vocabulary.ids(column_B, feature.name), vocabulary
+    return _column(inputs, feature, 1)[:, 0]
 
 
-def _sequence(inputs, feature, shared):
-    """(batch, max_length) ids plus 1, and 0 after the end: a one-byte filler, and no id."""
+def _sequence(inputs, feature):
+    """(batch, entries) ragged strings, at most `max_length`: a one-byte filler is no entry."""
     if _dtype(inputs, feature.name) != tf.string:
         raise FeatureError(
             f"features.{feature.name} must name a column of strings, as its kind is sequence. "
             f"Received: {inputs[feature.name].dtype.name}"
         )
-    if feature.shares is not None and inputs[feature.shares].dtype != tf.string:
+    if feature.shares is not None and _dtype(inputs, feature.shares) != tf.string:
         raise FeatureError(
             f"features.{feature.name}.shares must name a column of strings, as {feature.name} holds strings. "
             f"Received: {feature.shares} ({inputs[feature.shares].dtype.name})"
@@ -167,34 +145,82 @@ def _sequence(inputs, feature, shared):
         column = tf.RaggedTensor.from_sparse(column)
     elif isinstance(column, tf.Tensor):
         column = tf.RaggedTensor.from_tensor(tf.reshape(column, [-1, _declared_size(column)]))
-    newest = tf.ragged.boolean_mask(column, tf.not_equal(column, ""))[:, : feature.max_length]
-    vocabulary = shared or _Vocabulary(newest.values, feature)
-    return newest.with_values(vocabulary.ids(newest.values, feature.name) + 1).to_tensor(
-        default_value=0, shape=[None, feature.max_length]
-    )
+    return tf.ragged.boolean_mask(column, tf.not_equal(column, ""))[:, : feature.max_length]
 
 
-def _numeric(inputs, feature):
-    """(batch,) or, of a vector, (batch, entries): all entries of a column in one operation each."""
+def _number(inputs, feature):
+    """(batch, entries) finite float32; of a log, its logarithm."""
     missing_value(feature, _dtype(inputs, feature.name))
     size = feature.size or _declared_size(inputs[feature.name])
     numbers_BK = tf.cast(_column(inputs, feature, size), tf.float32)
     numbers_BK = tf.where(tf.math.is_finite(numbers_BK), numbers_BK, feature.default)
-    transformed_BK = _buckets(numbers_BK, feature) if feature.transform == "bucket" else _standardised(numbers_BK, feature)
-    return transformed_BK[:, 0] if size == 1 else transformed_BK
+    return tf.math.log1p(tf.maximum(numbers_BK, 0.0)) if feature.transform == "log" else numbers_BK
 
 
-def _buckets(numbers_BK, feature):
-    error = min(1 / feature.num_buckets, QUANTILE_ERROR)
-    boundaries_KQ = tft.quantiles(numbers_BK, feature.num_buckets, error, reduce_instance_dims=False, name=feature.name)
+_READERS = {"categorical": _category, "sequence": _sequence, "numeric": _number}
+
+
+def _ids(columns, features):
+    """(batch,) ids of categories; of sequences (batch, max_length) ids plus 1, and 0 after the end."""
+    features = [feature for feature in features if feature.kind != "numeric"]
+    owner_by_name = {feature.name: feature for feature in features if getattr(feature, "shares", None) is None}
+    files = vocabulary_files(
+        {name: getattr(columns[name], "values", columns[name]) for name in owner_by_name},
+        {name: feature.min_count for name, feature in owner_by_name.items()},
+    )
+    ids = {}
+    for feature in features:
+        owner = owner_by_name[getattr(feature, "shares", None) or feature.name]
+        column = tft.apply_vocabulary(
+            columns[feature.name], files[owner.name], num_oov_buckets=owner.num_oov_buckets, name=feature.name
+        )
+        if feature.kind == "sequence":
+            column = (column + 1).to_tensor(default_value=0, shape=[None, feature.max_length])
+        ids[feature.name] = column
+    return ids
+
+
+def _numbers(columns, features):
+    """(batch,) or, of a vector, (batch, entries): standardised numbers, and bucket ids."""
+    groups = collections.defaultdict(dict)
+    for feature in features:
+        if feature.kind == "numeric":
+            key = (_buckets, feature.num_buckets) if feature.transform == "bucket" else (_standardised, None)
+            groups[key][feature.name] = columns[feature.name]
+    numbers = {}
+    for (transform_fn, num_buckets), group in groups.items():
+        transformed = transform_fn(group, num_buckets)
+        numbers.update({name: column[:, 0] if column.shape[1] == 1 else column for name, column in transformed.items()})
+    return numbers
+
+
+def _fitted(analyzer_fn, numbers_by_name):
+    """What one analyzer finds in all columns side by side, one slice a column: many small ones cost seconds each.
+
+    The columns themselves stay apart, so that a graph may be served that reads some of them.
+    """
+    sizes = [numbers_BK.shape[1] for numbers_BK in numbers_by_name.values()]
+    return tf.split(analyzer_fn(tf.concat(list(numbers_by_name.values()), axis=1)), sizes)
+
+
+def _buckets(numbers_by_name, num_buckets):
+    def quantiles(numbers_BN):
+        error = min(1 / num_buckets, QUANTILE_ERROR)
+        return tft.quantiles(numbers_BN, num_buckets, error, reduce_instance_dims=False)
+
     # tft.bucketize would do the same with a dozen operations for every entry.
-    return tf.transpose(tf.searchsorted(boundaries_KQ, tf.transpose(numbers_BK), side="right", out_type=tf.int64))
+    return {
+        name: tf.transpose(tf.searchsorted(boundaries_KQ, tf.transpose(numbers_BK), side="right", out_type=tf.int64))
+        for (name, numbers_BK), boundaries_KQ in zip(numbers_by_name.items(), _fitted(quantiles, numbers_by_name), strict=True)
+    }
 
 
-def _standardised(numbers_BK, feature):
-    if feature.transform == "log":
-        numbers_BK = tf.math.log1p(tf.maximum(numbers_BK, 0.0))
-    mean_K = tft.mean(numbers_BK, reduce_instance_dims=False)
-    std_K = tf.sqrt(tft.var(numbers_BK, reduce_instance_dims=False))
-    varies_K = std_K > RELATIVE_STD_FLOOR * tf.abs(mean_K)
-    return tf.where(varies_K, (numbers_BK - mean_K) / tf.where(varies_K, std_K, 1.0), 0.0)
+def _standardised(numbers_by_name, _):
+    means = _fitted(lambda numbers_BN: tft.mean(numbers_BN, reduce_instance_dims=False), numbers_by_name)
+    variances = _fitted(lambda numbers_BN: tft.var(numbers_BN, reduce_instance_dims=False), numbers_by_name)
+    standardised = {}
+    for (name, numbers_BK), mean_K, variance_K in zip(numbers_by_name.items(), means, variances, strict=True):
+        std_K = tf.sqrt(variance_K)
+        varies_K = std_K > RELATIVE_STD_FLOOR * tf.abs(mean_K)
+        standardised[name] = tf.where(varies_K, (numbers_BK - mean_K) / tf.where(varies_K, std_K, 1.0), 0.0)
+    return standardised

@@ -198,6 +198,13 @@ def test_refuses_an_absent_column(model_config):
         preprocess({"click": tf.constant([1.0])}, model_config)
 
 
+def test_refuses_an_absent_column_that_a_sequence_shares():
+    sequence = {"kind": "sequence", "name": "last", "shares": "x"}
+    config = ModelConfig(features=[sequence, {"kind": "categorical", "name": "x"}])
+    with pytest.raises(FeatureError, match=r"must name columns of the data \(last\). Received: x"):
+        preprocess({"last": tf.constant([["a"]])}, config)
+
+
 SEQUENCE = {"kind": "sequence", "name": "last", "dimension": 2}
 
 
