@@ -21,6 +21,9 @@ def export(ranker, tft_output, path):
     unknown category takes an out-of-vocabulary bucket. An example whose feature has the wrong type, or a vector of another
     length, fails with an error that names the feature.
 
+    Python callers pass `examples` by keyword: given a tensor by position, TensorFlow prints all of it into an error message
+    that it then drops, which takes longer than the model itself.
+
     Args:
         ranker: built `MultiTaskRanker`; its small towers are left behind.
         tft_output: `tft.TFTransformOutput` that the ranker was trained with, raw metadata included.
