@@ -1,19 +1,20 @@
+import dataclasses
 import gzip
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from data.config import SimulatorConfig
 from data.simulator import simulate, write_feed
-from pipeline.cli import cli
+from data.source_config import SimulatorConfig
 
 PROJECT = Path(__file__).parents[2]
 NUM_IMPRESSIONS = 12_000
+_SCRIPT = "import sys; from pipeline.cli import main; sys.exit(main())"
 
 
 class Job:
@@ -28,20 +29,28 @@ class Job:
             f"data.source.engagements={folder}/logs/engagements.jsonl.gz",
             f"data.source.users={folder}/logs/users.csv",
             f"data.source.items={folder}/logs/items.csv",
+            # More shards than the size asks for, so that a run can be killed between them.
+            "data.num_partitions=12",
             "train.epochs=2",
             "train.batch_size=256",
             "evaluation.min_auc.click=0.55",
             "evaluation.min_auc.satisfaction=0.5",
+            # How fast the service is on a busy machine is no matter of these tests.
+            "serving.deadline_ms=20_000",
             *extra,
         )
 
-    def arguments(self, command, *more):
+    def start(self, command, *more, **streams):
+        """A subcommand in a process of its own, still running."""
         settings = [part for setting in self._settings for part in ("--set", setting)]
-        return [command, str(PROJECT / "configs" / "demo.toml"), *settings, *more]
+        arguments = [command, str(PROJECT / "configs" / "demo.toml"), *settings, *more]
+        return subprocess.Popen([sys.executable, "-c", _SCRIPT, *arguments], cwd=PROJECT, text=True, **streams)
 
-    def __call__(self, command, *more):
-        """Runs a subcommand in this process; gives back click's result."""
-        return CliRunner().invoke(cli, self.arguments(command, *more), catch_exceptions=False)
+    def run(self, command):
+        """A subcommand in a process of its own, as it ended."""
+        process = self.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        output, errors = process.communicate()
+        return Ended(process.returncode, output, errors)
 
     @property
     def config(self):
@@ -56,6 +65,24 @@ class Job:
     def artifact(self, component, key):
         """Folder of the newest artifact of a component."""
         return max((self.root / "artifacts" / component / key).iterdir(), key=lambda path: int(path.name))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    exit_code: int
+    output: str
+    errors: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Killed:
+    """What a run left when it was killed while it wrote examples."""
+
+    exit_code: int
+    examples: Path
+    has_counts: bool
 
 
 @pytest.fixture(scope="session")
@@ -78,25 +105,23 @@ def make_job(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def job(make_job, logs):
-    """A job whose pipeline has run once."""
+    """A job whose first run was killed while it wrote examples, and whose second run came to its end."""
     job = make_job("job")
     (job.folder / "logs").symlink_to(logs)
-    job.run_exit_code = _run_in_own_process(job)
+    job.killed = _killed_run(job)
+    job.ended = job.run("run")
     return job
 
 
-def _run_in_own_process(job, command="run"):
-    script = "import sys; from pipeline.cli import main; sys.exit(main())"
-    result = subprocess.run(
-        [sys.executable, "-c", script, *job.arguments(command)], capture_output=True, text=True, cwd=PROJECT, check=False
-    )
-    job.output, job.errors = result.stdout, result.stderr
-    return result.returncode
-
-
-@pytest.fixture(scope="session")
-def run_in_own_process():
-    return _run_in_own_process
+def _killed_run(job):
+    process = job.start("run", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ingestion = job.root / "artifacts" / "LogExampleGen"
+    while process.poll() is None and not any(ingestion.glob("examples/*/Split-*/data_tfrecord-*")):
+        time.sleep(0.002)
+    process.kill()
+    exit_code = process.wait()
+    [examples] = ingestion.glob("examples/*")
+    return Killed(exit_code, examples, any(ingestion.glob("report/*/counts.json")))
 
 
 @pytest.fixture(scope="session")

@@ -1,44 +1,70 @@
 """From two log files to a pushed model, through the command line."""
 
 import json
+import re
+import signal
 
 import pytest
 import tensorflow_model_analysis as tfma
 import yaml
 from kfp import components
 
+from data.counts import LOGS, OUTCOMES_BY_LOG
 from pipeline.commands.compile import compile_job
 from pipeline.compare import compare, decide, newest_evaluation_rows
 from pipeline.config import Config
+from pipeline.metadata import live_artifacts, open_metadata
+from tests.e2e.conftest import NUM_IMPRESSIONS
 
+RESOLVERS = ("PreviousStatistics", "ModelInService")
 COMPONENTS = (
-    "LogExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "Transform", "Trainer", "ModelInService",
-    "Evaluator", "TaskEvaluator", "Pusher", "FeaturePublisher",
+    "LogExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "PreviousStatistics", "DriftValidator",
+    "SkewValidator", "Transform", "Trainer", "ModelInService", "Evaluator", "TaskEvaluator", "Pusher", "FeaturePublisher",
 )  # fmt: skip
 
 
+def states(ended):
+    """State by component, as the lines of a run give it."""
+    return {line.split()[0]: line.split()[1] for line in ended.output.splitlines() if line.startswith(COMPONENTS)}
+
+
 def test_run_pushes_a_model_and_says_what_it_did(job):
-    assert job.run_exit_code == 0, job.output + job.errors
-    assert job.errors == ""
-    lines = job.output.splitlines()
-    for component in COMPONENTS:
-        assert any(line.startswith(component) and " done " in line for line in lines), component
+    ended = job.ended
+    assert ended.exit_code == 0, ended.output + ended.errors
+    assert ended.errors == ""
+    # The schema needs no logs: the killed run had come to its end with it.
+    assert states(ended) == {**dict.fromkeys(COMPONENTS, "done"), "ImportSchemaGen": "cached"}
     [version] = job.versions
-    assert f"Blessed and pushed: {version}" in job.output
+    assert f"Blessed and pushed: {version}" in ended.output
     for task in ("click", "watch_seconds", "satisfaction"):
-        assert any(line.startswith(task) for line in lines)
+        assert any(line.startswith(task) for line in ended.output.splitlines())
 
 
-def test_counts_reconcile_and_garbage_is_kept(job, logs):
+def test_counts_reconcile_and_garbage_is_kept(job):
     report = job.artifact("LogExampleGen", "report")
     counts = json.loads((report / "counts.json").read_text())
+    for log in LOGS:
+        assert counts[f"{log}_read"] == sum(counts[f"{log}_{outcome}"] for outcome in OUTCOMES_BY_LOG[log])
+    assert counts["impressions_read"] == NUM_IMPRESSIONS
+    # The simulated feed delivers 3 in 1,000 records twice, and all that it holds is in time and has its impression.
+    assert counts["impressions_duplicate"] == 36
+    assert counts["impressions_train"] + counts["impressions_eval"] == NUM_IMPRESSIONS - 36
+    assert counts["engagements_attributed"] + counts["engagements_duplicate"] == counts["engagements_read"] - 1
     assert counts["engagements_dead_lettered"] == 1
-    assert counts["impressions_read"] == sum(
-        counts[f"impressions_{fate}"] for fate in ("train", "eval", "outside", "duplicate", "dead_lettered")
-    )
     [dead] = [json.loads(line) for path in report.glob("dead_letters*") for line in path.read_text().splitlines()]
     assert (dead["log"], dead["record"]) == ("engagements", "not json")
     assert dead["file"].endswith("engagements.jsonl.gz")
+
+
+def test_nobody_reads_what_a_killed_run_left(job):
+    assert (job.killed.exit_code, job.killed.has_counts) == (-signal.SIGKILL, False)
+    whole = job.artifact("LogExampleGen", "examples")
+    assert whole != job.killed.examples
+    live = live_artifacts(open_metadata(job.config.metadata_file), "Examples")
+    assert [artifact.uri for artifact in live if "LogExampleGen" in artifact.uri] == [str(whole)]
+    assert newest_evaluation_rows(job.config).parent == whole
+    [statistics] = [line for line in job.ended.output.splitlines() if line.startswith("StatisticsGen")]
+    assert statistics.endswith(f" {NUM_IMPRESSIONS - 36:,} rows")
 
 
 def test_resolved_configuration_lies_beside_the_model(job):
@@ -59,11 +85,14 @@ def test_tfma_measures_the_same_output_label_and_mask_as_we_do(job, metrics):
     assert metrics["click"]["auc"]["value"] != metrics["satisfaction"]["auc"]["value"]
 
 
-def test_second_run_uses_the_cache(job, run_in_own_process):
-    assert run_in_own_process(job) == 0, job.errors
-    states = {line.split()[0]: line.split()[1] for line in job.output.splitlines() if line.startswith(COMPONENTS)}
-    for component in ("LogExampleGen", "StatisticsGen", "Transform", "Trainer", "TaskEvaluator"):
-        assert states[component] == "cached", job.output
+def test_identical_run_is_cached_and_pushes_nothing(job):
+    pushed = job.versions
+    again = job.run("run")
+    assert again.exit_code == 0, again.output + again.errors
+    found = states(again)
+    assert set(found) == set(COMPONENTS)
+    assert {name for name, state in found.items() if state != "cached"} <= set(RESOLVERS), again.output
+    assert job.versions == pushed
 
 
 def test_version_compared_with_itself_shows_no_difference(job):
@@ -92,16 +121,17 @@ def test_specification_for_kubeflow_names_every_component(job, tmp_path):
         assert any(task == component or task.startswith(f"{component}-") for task in tasks), component
 
 
-def test_demo_on_a_log_with_one_class_only(make_job, run_in_own_process):
+def test_demo_on_a_log_with_one_class_only(make_job):
     """Nobody is ever satisfied: the run says that this task cannot be ranked, judges the others, and is served."""
     small = [f"data.simulator.{key}" for key in ("num_users=100", "num_items=50", "num_impressions=5_000")]
-    job = make_job("one_class", *small, "data.satisfaction.positive=[]", "evaluation.min_auc={}")
-    assert run_in_own_process(job, "demo") == 0, job.errors
-    assert job.output.startswith(f"Simulated logs: {job.folder}/logs\n")
-    assert "the best that any model could reach on this feed is 0." in job.output
-    assert "Ranking for user u0 by version" in job.output
+    job = make_job("one_class", *small, "data.satisfaction.threshold=100", "evaluation.min_auc={}")
+    ended = job.run("demo")
+    assert ended.exit_code == 0, ended.output + ended.errors
+    assert ended.output.startswith(f"Simulated logs: {job.folder}/logs\n")
+    assert "the best that any model could reach on this feed is 0." in ended.output
+    assert re.search(r"^Ranking for user u\d+ by version", ended.output, re.MULTILINE)
     path = job.artifact("TaskEvaluator", "metrics") / "metrics.json"
     satisfaction = json.loads(path.read_text())["satisfaction"]
     assert satisfaction["auc"]["value"] is None
     assert "one class" in satisfaction["auc"]["reason"]
-    assert "Not measured: satisfaction AUC: all labels are of one class" in job.output
+    assert "Not measured: satisfaction AUC: all labels are of one class" in ended.output

@@ -1,21 +1,24 @@
 """From a pushed model to a ranking over a real socket; what is trained is what is served."""
 
+import gzip
+import json
 import signal
 import socket
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from data.columns import history_fields
+from data.run import run_ingestion
+from data.schema import EMPTY_HISTORY_FILE, LABELS, SPLITS
 from pipeline.scoring import score
 from serving.features.tables import FeatureTables
 from serving.model_server.server import ModelServer
 from serving.ranker.client import Ranker
-from tests.e2e.conftest import PROJECT
-
-LABELS = ["click", "watch_seconds", "satisfaction"]
+from serving.ranker.request import ExampleEncoder
+from tests.unit.serving.test_request import decoded
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +35,7 @@ def start(job):
     processes = []
 
     def start_command(command, *more):
-        script = "import sys; from pipeline.cli import main; sys.exit(main())"
-        arguments = [sys.executable, "-c", script, *job.arguments(command, *more)]
-        processes.append(subprocess.Popen(arguments, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        processes.append(job.start(command, *more, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         return processes[-1]
 
     yield start_command
@@ -84,23 +85,88 @@ def test_commands_serve_and_rank(job, start):
     assert server.wait(timeout=60) == 0
 
 
-def test_served_scores_equal_the_offline_ones(job, serving):
-    """The same raw rows through the model server and through the model in process."""
+def predicted(serving, rows):
+    """The model server's answer to serialized rows: (rows,) array by label."""
     import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    folder = job.artifact("LogExampleGen", "examples") / "Split-eval"
-    offline = score(job.versions[-1], folder, LABELS)
-    files = sorted(str(path) for path in folder.glob("*.gz"))
-    rows = next(iter(tf.data.TFRecordDataset(files, compression_type="GZIP").batch(200)))
     request = predict_pb2.PredictRequest()
     request.model_spec.name = serving.model_name
     request.inputs["examples"].CopyFrom(tf.make_tensor_proto(rows))
     with grpc.insecure_channel(f"{serving.host}:{serving.port}") as channel:
         response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+    return {label: tf.make_ndarray(response.outputs[label]) for label in LABELS}
+
+
+def records_of(folder):
+    files = sorted(str(path) for path in folder.glob("*.gz"))
+    return tf.data.TFRecordDataset(files, compression_type="GZIP")
+
+
+def test_served_scores_equal_the_offline_ones(job, serving):
+    """The same raw rows through the model server and through the model in process."""
+    folder = job.artifact("LogExampleGen", "examples") / "Split-eval"
+    offline = score(job.versions[-1], folder, LABELS)
+    served = predicted(serving, next(iter(records_of(folder).batch(200))))
     for label in LABELS:
-        served = tf.make_ndarray(response.outputs[label])
-        np.testing.assert_allclose(served, offline.predictions[label][:200], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(served[label], offline.predictions[label][:200], rtol=0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def probes(job, logs, tables, tmp_path_factory):
+    """Impressions as long after the log's end as its last event takes to be known, ingested together with the log.
+
+    Gives the time of the probes in milliseconds and the written example by user and item.
+    """
+    config = job.config.data
+    latest_ms = 0
+    for log, name in (("impressions", "impressed_at"), ("engagements", "engaged_at")):
+        with gzip.open(logs / f"{log}.jsonl.gz", "rt") as lines:
+            latest_ms = max(latest_ms, *(json.loads(line)[name] for line in lines if line.startswith("{")))
+    now_ms = latest_ms + round(config.history.delay_seconds * 1000) + 1
+    pairs = [(user, item) for user in tables.user_ids[:3] for item in tables.item_ids[:20]]
+    folder = tmp_path_factory.mktemp("probes")
+    (folder / "impressions-log.jsonl.gz").symlink_to(logs / "impressions.jsonl.gz")
+    with gzip.open(folder / "impressions-probes.jsonl.gz", "wt") as file:
+        for user, item in pairs:
+            keys = {"impression_id": f"probe of {user} and {item}", "user_id": user, "item_id": item}
+            file.write(json.dumps({**keys, "impressed_at": now_ms}) + "\n")
+    source = config.source.model_copy(update={"impressions": f"{folder}/impressions-*.jsonl.gz"})
+    split_uris = {split: str(folder / split) for split in SPLITS}
+    places = [str(folder / name) for name in ("tables", "report", "spill")]
+    run_ingestion(config.model_copy(update={"source": source}), split_uris, *places)
+    written = (record.numpy() for split in SPLITS for record in records_of(folder / split))
+    by_id = {decoded(record)["impression_id"][1][0]: record for record in written}
+    return now_ms, {pair: by_id["probe of {} and {}".format(*pair)] for pair in pairs}
+
+
+def test_online_features_and_scores_are_those_that_ingestion_gives(job, serving, tables, probes):
+    """What is known at the log's end: through the published tables and the ranker, and through the next ingestion."""
+    now_ms, example_by_pair = probes
+    names = [field.name for field in history_fields(job.config.data.history)]
+    for user in sorted({user for user, _ in example_by_pair}):
+        items = [item for owner, item in example_by_pair if owner == user]
+        written = [example_by_pair[user, item] for item in items]
+        for record, sent in zip(written, ExampleEncoder(tables).encode(user, items, {}, {}, now_ms), strict=True):
+            assert {name: decoded(record)[name] for name in names} == {name: decoded(sent)[name] for name in names}
+        offline = predicted(serving, written)
+        with Ranker(serving, tables) as ranker:
+            ranked = {item.item_id: item for item in ranker.rank(user, items, now_ms=now_ms).items}
+        for label in LABELS:
+            online = [getattr(ranked[item], label) for item in items]
+            np.testing.assert_allclose(online, offline[label], rtol=1e-6, atol=1e-6)
+
+
+def test_the_past_of_a_known_user_moves_the_ranking(job, serving, tables):
+    empty = json.loads((job.config.features_folder / EMPTY_HISTORY_FILE).read_text())["user_history"]
+    user, now_ms = tables.user_ids[0], 1_768_100_000_000
+    assert tables.user(user)["user_history"] != empty
+    with Ranker(serving, tables) as ranker:
+        known, forgotten = (
+            {item.item_id: item.click for item in ranker.rank(user, features=features, now_ms=now_ms).items}
+            for features in ({}, {"user_history": empty})
+        )
+    assert max(abs(known[item] - forgotten[item]) for item in known) > 1e-3
 
 
 def test_served_scores_equal_those_of_training(job):
