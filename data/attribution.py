@@ -105,20 +105,28 @@ def fill_users(impressions, engagements):
         engagements: `pyarrow.Table` in `ENGAGEMENT_SCHEMA`, all with an impression id.
 
     Returns:
-        Pair (engagements whose impression exists, number of those whose does not).
+        Pair (engagements whose impression exists; of those whose does not, the number by name in `data.counts.Counts`).
     """
     (ids,) = _joint_codes([impressions["impression_id"]])
     first = pa.array(_least(impressions, ids, ["impressed_at", "user_id", "item_id"]))
     meant = impressions.select(["impression_id", "user_id", "item_id"]).take(first)
     index = pc.index_in(engagements["impression_id"], value_set=meant["impression_id"].combine_chunks())
-    num_unknown = index.null_count
-    if num_unknown:
-        engagements = engagements.filter(pc.is_valid(index))
-        index = index.drop_null()
+    is_known = pc.is_valid(index)
+    counts = _unknown(engagements.filter(pc.invert(is_known)))
+    engagements, index = engagements.filter(is_known), index.drop_null()
     for name in ("user_id", "item_id"):
         column = engagements.column_names.index(name)
         engagements = engagements.set_column(column, engagements.schema.field(name), meant[name].take(index))
-    return engagements, num_unknown
+    return engagements, counts
+
+
+def _unknown(engagements):
+    """Counts of engagements that no impression will ever take, repeats apart."""
+    rest = (
+        engagements.select(["event_id", "impression_id", "kind", "engaged_at"]).to_pandas().sort_values(["engaged_at", "kind"])
+    )
+    distinct = rest.drop_duplicates(["event_id", "impression_id"]).drop_duplicates(["impression_id", "kind", "engaged_at"])
+    return {"engagements_without_impression": len(distinct), "engagements_duplicate": len(rest) - len(distinct)}
 
 
 def _keys(impressions, engagements):

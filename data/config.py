@@ -1,4 +1,4 @@
-"""Configuration of ingestion: where the logs lie, what counts as satisfaction, what the past tells, how days are split."""
+"""Configuration of ingestion: what counts as satisfaction, what the past tells, how days are split."""
 
 import datetime
 from typing import Annotated, Literal
@@ -6,88 +6,15 @@ from typing import Annotated, Literal
 import pydantic
 
 from data.columns import HISTORY_KEYS, labelled_schema
-from data.schema import ColumnType, EngagementKind
-
-
-class FrozenConfig(pydantic.BaseModel):
-    """Base of every configuration class: immutable, and unknown keys are errors."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class ColumnMappingConfig(FrozenConfig):
-    """A column of the contract, found under a name of the user's own.
-
-    Attributes:
-        name: column of the log.
-        time_unit: unit of a time that is a number; None for the source's.
-        scale: factor that brings a number to the contract's unit, as 0.001 for milliseconds of watch time.
-        values: the contract's value by the log's, as {heart = "like"}; a value that is not named stays.
-    """
-
-    name: str
-    time_unit: Literal["s", "ms", "us"] | None = None
-    scale: float = pydantic.Field(1.0, gt=0)
-    values: dict[str, str] = {}
-
-
-LogName = Literal["impressions", "engagements", "users", "items"]
-
-
-class EventsSourceConfig(FrozenConfig):
-    """Event logs in JSONL, CSV, Parquet or TFRecords of tf.Examples, plain, gz or zst, by glob, on any Beam file system.
-
-    The format follows from the file name. `{SPAN}` in a glob stands for a number or a day (YYYY-MM-DD) that grows with every
-    delivery; all globs that have one are read at the same spans.
-
-    Attributes:
-        kind: "events".
-        impressions: glob of the impression log.
-        engagements: glob of the engagement log.
-        users: glob of the user table with a `user_id` column, or None.
-        items: glob of the item table with an `item_id` column, or None.
-        time_unit: unit of times that are numbers; times that are strings are ISO 8601.
-        columns: by log and column of the contract, the user's own column: its name, or name, unit, scale and values.
-        last_span: newest span to read; None for the newest that the impression log has.
-        num_spans: how many spans to read, the last one included; None for all up to it.
-    """
-
-    kind: Literal["events"]
-    impressions: str
-    engagements: str
-    users: str | None = None
-    items: str | None = None
-    time_unit: Literal["s", "ms", "us"] = "ms"
-    columns: dict[LogName, dict[str, ColumnMappingConfig]] = {}
-    last_span: str | None = None
-    num_spans: int | None = pydantic.Field(None, ge=1)
-
-    @pydantic.field_validator("columns", mode="before")
-    @classmethod
-    def _names_are_mappings(cls, columns):
-        if not isinstance(columns, dict):
-            return columns
-        return {
-            log: {column: {"name": own} if isinstance(own, str) else own for column, own in by_column.items()}
-            if isinstance(by_column, dict)
-            else by_column
-            for log, by_column in columns.items()
-        }
-
-
-class KuaiRandSourceConfig(FrozenConfig):
-    """KuaiRand's official CSV files.
-
-    Attributes:
-        kind: "kuairand".
-        path: folder that holds `log_standard_*.csv`, `user_features_*.csv` and `video_features_basic_*.csv`.
-    """
-
-    kind: Literal["kuairand"]
-    path: str
-
-
-SourceConfig = Annotated[EventsSourceConfig | KuaiRandSourceConfig, pydantic.Field(discriminator="kind")]
+from data.schema import (
+    FIRST_IMPRESSED_AT_MS,
+    GRADED,
+    LAST_IMPRESSED_AT_MS,
+    PUBLISHED_AT_MS,
+    ColumnType,
+    EngagementKind,
+)
+from data.source_config import FrozenConfig, SimulatorConfig, SourceConfig
 
 _DEFAULT_WINDOW_HOURS = dict.fromkeys(EngagementKind, 24.0) | {EngagementKind.CLICK: 0.5, EngagementKind.SURVEY: 168.0}
 
@@ -138,7 +65,7 @@ class SatisfactionConfig(FrozenConfig):
         weights: by kind, positive or negative; click and play may be among them, survey may not.
         survey_weight: weight of a survey's distance from neutral; 0 ignores surveys.
         survey_neutral: survey score that says neither.
-        threshold: satisfied (1) where the mix is at least this, else 0; None grades: the mix itself, cut to [0, 1].
+        threshold: satisfied (1) where the mix is at least this, else 0; "graded": the mix itself, cut to [0, 1].
         known: "all" impressions have a known satisfaction, or only the "clicked", or only the "surveyed" ones.
     """
 
@@ -151,7 +78,7 @@ class SatisfactionConfig(FrozenConfig):
     }
     survey_weight: float = 0.0
     survey_neutral: float = 0.0
-    threshold: float | None = 1.0
+    threshold: float | Literal["graded"] = 1.0
     known: Literal["all", "clicked", "surveyed"] = "all"
 
     @pydantic.model_validator(mode="after")
@@ -160,7 +87,7 @@ class SatisfactionConfig(FrozenConfig):
             raise ValueError("weights must not name survey; its weight is survey_weight. Received: survey")
         if self.survey_weight == 0 and not any(weight > 0 for weight in self.weights.values()):
             raise ValueError("weights must hold a positive weight, or survey_weight be other than 0: nothing would satisfy")
-        if self.threshold is not None and self.threshold <= 0:
+        if self.threshold != GRADED and self.threshold <= 0:
             raise ValueError(f"threshold must be positive, else silence would satisfy. Received: {self.threshold}")
         return self
 
@@ -183,6 +110,13 @@ class AggregateConfig(FrozenConfig):
     measures: tuple[Measure, ...] = pydantic.Field(
         ("impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"), min_length=1
     )
+
+    @pydantic.model_validator(mode="after")
+    def _names_differ(self):
+        for key, values in (("key", self.key), ("windows", self.windows), ("measures", self.measures)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} must hold every name once. Received: {list(values)}")
+        return self
 
 
 class SequenceConfig(FrozenConfig):
@@ -266,40 +200,23 @@ class SplitConfig(FrozenConfig):
     holdout_share: float = pydantic.Field(0.0, ge=0, lt=1)
 
     @pydantic.model_validator(mode="after")
+    def _days_are_in_order(self):
+        days = [day for day in (self.train_from, self.eval_from, self.eval_until) if day is not None]
+        if days != sorted(days) or (self.eval_from is not None and self.train_from == self.eval_from):
+            raise ValueError(
+                "train_from must lie before eval_from, and that not after eval_until. Received: "
+                + ", ".join(day.isoformat() for day in days)
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _has_one_beginning(self):
         if (self.eval_from is None) == (self.eval_days is None):
             raise ValueError(f"one of eval_from and eval_days must be given. Received: {self.eval_from} and {self.eval_days}")
         return self
 
 
-class SimulatorConfig(FrozenConfig):
-    """Size and seed of a simulated feed.
-
-    Attributes:
-        num_users: at least 1.
-        num_items: at least `items_per_request`.
-        num_impressions: rows of the impression log, at least 1.
-        items_per_request: items shown together.
-        num_days: days that the log spans.
-        start: first day.
-        seed: of every random draw.
-    """
-
-    num_users: int = pydantic.Field(2_000, ge=1)
-    num_items: int = pydantic.Field(500, ge=1)
-    num_impressions: int = pydantic.Field(200_000, ge=1)
-    items_per_request: int = pydantic.Field(10, ge=1)
-    num_days: int = pydantic.Field(10, ge=1)
-    start: datetime.date = datetime.date(2026, 1, 1)
-    seed: int = 0
-
-    @pydantic.model_validator(mode="after")
-    def _has_enough_items(self):
-        if self.num_items < self.items_per_request:
-            raise ValueError(
-                f"num_items must be at least items_per_request ({self.items_per_request}). Received: {self.num_items}"
-            )
-        return self
+_RESERVED_COLUMNS = ("impressed_at", "is_dropped", LAST_IMPRESSED_AT_MS, FIRST_IMPRESSED_AT_MS, PUBLISHED_AT_MS)
 
 
 class DataConfig(FrozenConfig):
@@ -364,7 +281,20 @@ class DataConfig(FrozenConfig):
 
     @pydantic.model_validator(mode="after")
     def _has_distinct_columns(self):
-        names = labelled_schema(self).names
+        names = [*labelled_schema(self).names, *_RESERVED_COLUMNS]
         if repeated := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"a declared column must not repeat a column of labelled rows. Received: {repeated[0]}")
+            raise ValueError(
+                f"a declared column must not bear the name of one that ingestion makes; rename it with "
+                f"data.source.columns. Received: {repeated[0]}"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _delay_covers_clocks(self):
+        skew = self.attribution.clock_skew_seconds
+        if self.history is not None and self.history.delay_seconds < skew:
+            raise ValueError(
+                "history.delay_seconds must be at least attribution.clock_skew_seconds, else the past could be told by what "
+                f"follows it. Received: {self.history.delay_seconds} and {skew}"
+            )
         return self

@@ -24,6 +24,8 @@ OUTCOMES_BY_LOG = {
     "items": ("kept", "duplicate", "dead_lettered"),
 }
 
+_OPEN_ADVICE = "; set data.attribution.watermark if the logs are complete, or evaluate earlier days"
+
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
@@ -149,14 +151,25 @@ class Counts:
                 f"{self.impressions_dead_lettered} of them unreadable"
             )
         train_from = split.train_from or "the first day"
-        eval_from = split.eval_from or f"the last {split.eval_days} days"
+        last_days = "the last day" if split.eval_days == 1 else f"the last {split.eval_days} days"
+        eval_from = split.eval_from or last_days
         eval_until = split.eval_until or "the last day"
         for num_rows, name, days in (
-            (self.impressions_train, "training", f"from {train_from} until before {eval_from}"),
-            (self.impressions_eval, "evaluation", f"from {eval_from} until {eval_until}"),
+            (self.impressions_train, "a training", f"from {train_from} until before {eval_from}"),
+            (self.impressions_eval, "an evaluation", f"from {eval_from} until {eval_until}"),
         ):
             if not num_rows:
                 raise EmptyLogError(
-                    f"data.split: no impression falls on a {name} day ({days}). Received: {num_usable} impressions on "
-                    f"other days"
+                    f"data.split: no impression is left for {name} day ({days}). Received: {num_usable} impressions: "
+                    f"{self._whereabouts()}{_OPEN_ADVICE if self.impressions_open else ''}"
                 )
+
+    def _whereabouts(self):
+        number_by_place = {
+            "to train": self.impressions_train,
+            "to evaluate": self.impressions_eval,
+            "on other days or held out": self.impressions_outside,
+            "with labels still open": self.impressions_open,
+            "sampled out": self.impressions_sampled_out,
+        }
+        return ", ".join(f"{number} {place}" for place, number in number_by_place.items() if number)

@@ -18,7 +18,6 @@ Reference:
 """
 
 import dataclasses
-import json
 
 import numpy as np
 
@@ -96,27 +95,6 @@ class DelayCounts:
             `DelayCounts`; `DelayCounts()` changes nothing.
         """
         return DelayCounts({label: _sum(self.by_label[label], other.by_label[label]) for label in LABELS})
-
-    def to_json(self):
-        """These counts as text.
-
-        Returns:
-            JSON.
-        """
-        return json.dumps({label: dataclasses.asdict(delays) for label, delays in self.by_label.items()})
-
-    @classmethod
-    def from_json(cls, text):
-        """Counts from text.
-
-        Args:
-            text: JSON from `to_json`.
-
-        Returns:
-            `DelayCounts`.
-        """
-        by_label = json.loads(text)
-        return cls({label: LabelDelays(by_label[label]["num_closed"], tuple(by_label[label]["histogram"])) for label in LABELS})
 
 
 def delay_counts(rows, events, config, watermark_us):

@@ -4,6 +4,8 @@ DataError
 ├── LogFormatError       a log cannot be read at all: missing file, unknown column, unreadable container
 ├── DeadLetterError      too many records of a log cannot be read
 ├── FetchError           a data set cannot be downloaded, checked or unpacked
+├── DelayEstimateError   no row is old enough to tell how late a label comes (data.delays)
+├── OutputError          what a run would write is there already
 ├── EmptyLogError        a log was read and held no usable row
 └── ReconciliationError  rows in differ from rows out: a defect of this program, never of the input
 """
@@ -23,6 +25,10 @@ class DeadLetterError(DataError):
 
 class FetchError(DataError):
     """A data set that cannot be had whole."""
+
+
+class OutputError(DataError):
+    """A folder that holds the examples of another run."""
 
 
 class EmptyLogError(DataError):

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.schema import CLICK, LABELS, SATISFACTION, WATCH_SECONDS, EngagementKind, mask_name
+from data.schema import CLICK, GRADED, LABELS, SATISFACTION, WATCH_SECONDS, EngagementKind, mask_name
 
 KINDS = tuple(EngagementKind)
 _CLICK, _PLAY, _SURVEY = map(KINDS.index, (EngagementKind.CLICK, EngagementKind.PLAY, EngagementKind.SURVEY))
@@ -52,7 +52,7 @@ def window_us(kind, config):
     Returns:
         Microseconds.
     """
-    # A window may be infinite; time plus window must still fit 64 bits.
+    # Time plus window must fit 64 bits.
     return round(min(config.attribution.window_hours_of(kind) * 3_600_000_000, 2**61))
 
 
@@ -160,7 +160,7 @@ def _satisfaction(has_kind, row, codes, scores, satisfaction):
         np.maximum.at(highest, row[is_survey], scores[is_survey])
         is_surveyed = has_kind[_SURVEY]
         mix[is_surveyed] += satisfaction.survey_weight * (highest[is_surveyed] - satisfaction.survey_neutral)
-    if satisfaction.threshold is None:
+    if satisfaction.threshold == GRADED:
         return np.clip(mix, 0.0, 1.0)
     return is_satisfied(mix, satisfaction)
 

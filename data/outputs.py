@@ -12,8 +12,10 @@ from apache_beam.io.filesystems import FileSystems
 from isal import igzip
 
 from data.encoding import tfrecords_of
+from data.errors import OutputError
 
 EXAMPLE_FILE_PREFIX = "data_tfrecord"
+_UNFINISHED = ".unfinished-"
 _ROWS_PER_CHUNK = 16_384
 
 
@@ -57,13 +59,43 @@ def renamed_when_whole(path) -> Iterator[BinaryIO]:
     """
     folder, name = FileSystems.split(path)
     _make_folder(folder)
-    # No reader's pattern matches a name that begins with a dot.
-    unfinished = FileSystems.join(folder, f".{name}.{uuid.uuid4().hex}")
-    with contextlib.closing(FileSystems.create(unfinished, compression_type=CompressionTypes.UNCOMPRESSED)) as file:
-        yield file
+    unfinished = FileSystems.join(folder, f"{_UNFINISHED}{name}.{uuid.uuid4().hex}")
+    try:
+        with contextlib.closing(FileSystems.create(unfinished, compression_type=CompressionTypes.UNCOMPRESSED)) as file:
+            yield file
+    except BaseException:
+        FileSystems.delete([unfinished])
+        raise
     if FileSystems.exists(path):
         FileSystems.delete([path])
     FileSystems.rename([unfinished], [path])
+
+
+def require_no_shards(folder):
+    """Demands that a folder holds no examples yet: shards of another number of partitions would be read as well.
+
+    Args:
+        folder: of a split; need not exist.
+
+    Raises:
+        OutputError: If it does.
+    """
+    if found := _files(FileSystems.join(folder, f"{EXAMPLE_FILE_PREFIX}*")):
+        raise OutputError(f"{folder} must be new or without examples. Received: {found[0]}")
+
+
+def remove_unfinished(folder):
+    """Removes what attempts left that were cut off; of a name that begins so some readers take notice.
+
+    Args:
+        folder: in which no file is being written any more.
+    """
+    if found := _files(FileSystems.join(folder, f"{_UNFINISHED}*")):
+        FileSystems.delete(found)
+
+
+def _files(pattern):
+    return [metadata.path for metadata in FileSystems.match([pattern])[0].metadata_list]
 
 
 def _make_folder(folder):

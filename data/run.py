@@ -8,6 +8,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
+from data import outputs
 from data.counts import Counts
 from data.errors import DeadLetterError, EmptyLogError
 from data.join import DEAD_LETTER_FILE, IngestLogs
@@ -32,9 +33,12 @@ def run_ingestion(config, split_uris, tables_uri, report_uri, spill_uri, beam_ar
     Raises:
         LogFormatError: If a log cannot be read.
         DeadLetterError: If more records than `max_dead_letter_rate` allows are unreadable.
+        OutputError: If a split's folder holds examples already.
         EmptyLogError: If there is nothing to train on or to evaluate on.
     """
-    options = local_options(PipelineOptions(list(beam_args)))
+    options = options_of(beam_args)
+    for folder in split_uris.values():
+        outputs.require_no_shards(folder)
     own_spill_uri = FileSystems.join(spill_uri, f"spill-{uuid.uuid4().hex}")
     FileSystems.mkdirs(own_spill_uri)
     try:
@@ -44,6 +48,8 @@ def run_ingestion(config, split_uris, tables_uri, report_uri, spill_uri, beam_ar
         result.wait_until_finish()
     finally:
         FileSystems.delete([own_spill_uri])
+    for folder in (*split_uris.values(), tables_uri, report_uri):
+        outputs.remove_unfinished(folder)
     counts = Counts.from_metrics(result.metrics())
     counts.reconcile()
     try:
@@ -54,25 +60,24 @@ def run_ingestion(config, split_uris, tables_uri, report_uri, spill_uri, beam_ar
     return counts
 
 
-def local_options(options):
-    """Options under which a local runner uses all cores, unless they say how.
+def options_of(beam_args):
+    """Options of Beam; a local runner uses all cores unless the flags say how.
 
-    Threads, not processes: the work is done by Arrow, NumPy and tfx_bsl, which release the interpreter's lock, and a process
-    needs seconds to start.
+    Threads, not processes: the work is done by Arrow and NumPy, which release the interpreter's lock, and a process needs
+    seconds to start.
 
     Args:
-        options: `PipelineOptions`.
+        beam_args: flags.
 
     Returns:
-        The same `PipelineOptions`.
+        `PipelineOptions`.
     """
-    direct = options.view_as(DirectOptions)
-    is_default = direct.direct_num_workers == 1 and direct.direct_running_mode == "in_memory"
-    standard = options.view_as(StandardOptions)
+    options = PipelineOptions(list(beam_args))
+    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
     if standard.runner in _LOCAL_RUNNERS:
         # What DirectRunner would switch to in the end, without a search for other runners first.
         standard.runner = "FnApiRunner"
-    if standard.runner == "FnApiRunner" and is_default:
+    if standard.runner == "FnApiRunner" and not any(flag.startswith("--direct_") for flag in beam_args):
         direct.direct_num_workers = len(os.sched_getaffinity(0))
         direct.direct_running_mode = "multi_threading"
     return options

@@ -101,6 +101,9 @@ TRAIN_SPLIT = "train"
 EVAL_SPLIT = "eval"
 SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)
 
+# Value of a threshold that makes satisfaction a grade within 0 and 1.
+GRADED = "graded"
+
 # Columns of published tables from which ages follow when a request comes in; whole milliseconds since 1970, UTC.
 LAST_IMPRESSED_AT_MS = "last_impressed_at_ms"
 FIRST_IMPRESSED_AT_MS = "first_impressed_at_ms"

@@ -7,7 +7,6 @@ file, and the orphan is never read.
 
 import contextlib
 import dataclasses
-import os
 import uuid
 
 import pyarrow as pa
@@ -132,7 +131,5 @@ def _opened(path, mode):
         with contextlib.closing(stream), contextlib.closing(pa.PythonFile(stream, mode)) as file:
             yield file
         return
-    if mode == "wb":
-        os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.closing(pa.OSFile(path, mode)) as file:
         yield file

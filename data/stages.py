@@ -5,6 +5,7 @@ function elsewhere.
 """
 
 import collections
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,8 +138,9 @@ class FillUsers(_Stage):
             return
         orphans = read_parts(parts[ORPHANS])
         ids = read_parts(parts[IDS], pa.schema([IMPRESSION_SCHEMA.field(name) for name in _ID_COLUMNS]))
-        engagements, num_unknown = fill_users(ids, orphans)
-        count("engagements_without_impression", num_unknown)
+        engagements, counts = fill_users(ids, orphans)
+        for name, number in counts.items():
+            count(name, number)
         for number, part in self._numbered_parts(batches.partition(engagements, "user_id", self._num_parts)):
             yield number, (ENGAGEMENTS, part)
 
@@ -331,5 +333,11 @@ def count(name, increment, namespace=NAMESPACE):
 
 
 def _distinct_items(parts, config):
-    schema = tables.declared_schema("item_id", config.item_columns)
-    return batches.distinct_keys(read_parts([part for _, (_, part) in parts], schema), "item_id")
+    parts = tuple(sorted((part.path, part.index) for _, (_, part) in parts))
+    return _distinct_items_of(parts, tables.declared_schema("item_id", config.item_columns))
+
+
+# Every partition needs the same table; a worker makes it once.
+@functools.lru_cache(maxsize=1)
+def _distinct_items_of(parts, schema):
+    return batches.distinct_keys(read_parts([Part(*part) for part in parts], schema), "item_id")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from data.history.timeline import Timeline, encoded
 from data.labels import KINDS, is_satisfied, kind_codes, microseconds_of
-from data.schema import EngagementKind
+from data.schema import GRADED, EngagementKind
 
 
 class Signal(enum.IntEnum):
@@ -65,7 +65,8 @@ def facts_of(rows, events, config):
     An impression counts 1 at its time; a click 1 at the first click; a long watch 1 at the play that brings the
     impression's watch time to `long_watch_seconds`; a play its seconds. Satisfaction counts 1 at the first moment at which
     the mix of signals so far reaches the threshold; graded, it counts at each event by how much the grade rises or falls.
-    What happens at the same moment counts together, so no fact depends on the order of events.
+    Nothing counts before its own impression. What happens at the same moment counts together, so no fact depends on the
+    order of events.
 
     Args:
         rows: `pyarrow.Table` of impressions, `impressed_at` without nulls.
@@ -76,7 +77,9 @@ def facts_of(rows, events, config):
         `pyarrow.Table` in `FACT_SCHEMA`: row, `Signal`, at (microseconds since 1970, UTC), amount; by time.
     """
     impressed_at = microseconds_of(rows["impressed_at"])
-    row, at = np.asarray(events["row"]), microseconds_of(events["engaged_at"])
+    row = np.asarray(events["row"])
+    # Where clocks disagree an event may bear an earlier time than its impression; it is no earlier for that.
+    at = np.maximum(microseconds_of(events["engaged_at"]), impressed_at[row])
     order = Timeline(row, at).order
     row, at = row[order], at[order]
     kinds = kind_codes(events["kind"])[order]
@@ -225,7 +228,7 @@ def _satisfactions(row, at, kinds, scores, satisfaction):
         mix += satisfaction.survey_weight * np.where(np.isnan(distance), 0.0, distance)
 
     row, at, mix = row[is_end], at[is_end], mix[is_end]
-    if satisfaction.threshold is not None:
+    if satisfaction.threshold != GRADED:
         reached = np.flatnonzero(is_satisfied(mix, satisfaction))
         reached = reached[_is_first(row[reached])]
         return _facts(row[reached], Signal.SATISFACTION, at[reached])

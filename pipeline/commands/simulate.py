@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data.config import EventsSourceConfig, SimulatorConfig
+from data.source_config import EventsSourceConfig, SimulatorConfig
 from data.simulator import TRUTH_FILE, simulate, write_feed
 from pipeline.errors import ConfigError
 

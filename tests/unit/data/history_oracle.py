@@ -33,7 +33,8 @@ def facts(rows, events, config):
     found = []
     for index, row in enumerate(rows):
         found.append((index, "impression", row["impressed_at"], Fraction(1)))
-        own = [event for event in events if event["row"] == index]
+        shown_at = row["impressed_at"]
+        own = [{**event, "engaged_at": max(event["engaged_at"], shown_at)} for event in events if event["row"] == index]
         is_long = is_satisfied = False
         grade = Fraction(0)
         for moment in sorted({event["engaged_at"] for event in own}):
@@ -43,7 +44,7 @@ def facts(rows, events, config):
                 is_long = True
                 found.append((index, "long_watch", moment, Fraction(1)))
             mix = mix_of(so_far, config.satisfaction)
-            if config.satisfaction.threshold is None:
+            if config.satisfaction.threshold == "graded":
                 before, grade = grade, in_steps(max(mix, 0)) if mix < 1 else Fraction(1)
                 if grade != before:
                     found.append((index, "satisfaction", moment, grade - before))

@@ -128,7 +128,7 @@ satisfactions = st.sampled_from(
     [
         {},
         {"weights": {"like": 0.6, "share": 0.4, "hide": -1.0}},
-        {"weights": {"like": 0.6, "hide": -0.5}, "survey_weight": 0.2, "survey_neutral": 3.0, "threshold": None},
+        {"weights": {"like": 0.6, "hide": -0.5}, "survey_weight": 0.2, "survey_neutral": 3.0, "threshold": "graded"},
         {"weights": {"click": 0.3}, "survey_weight": 0.3, "survey_neutral": 1.0, "threshold": 0.7},
     ]
 )

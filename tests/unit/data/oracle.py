@@ -10,11 +10,11 @@ REASONS = ("attributed", "without_impression", "before_impression", "beyond_wind
 
 
 def fill_users(impressions, engagements):
-    """(engagements that have or get a user, number of those whose impression does not exist)."""
+    """(engagements that have or get a user; of those whose impression does not exist, the number by outcome)."""
     meant = {}
     for row in sorted(impressions, key=lambda row: (row["impressed_at"], row["user_id"], row["item_id"])):
         meant.setdefault(row["impression_id"], row)
-    filled, num_without = [], 0
+    filled, without = [], []
     for engagement in engagements:
         if engagement["user_id"] is not None:
             filled.append(engagement)
@@ -22,8 +22,10 @@ def fill_users(impressions, engagements):
             shown = meant[engagement["impression_id"]]
             filled.append({**engagement, "user_id": shown["user_id"], "item_id": shown["item_id"]})
         else:
-            num_without += 1
-    return filled, num_without
+            without.append(engagement)
+    kept = distinct(without, lambda row: (row["event_id"], row["impression_id"]), "engaged_at").values()
+    kept = distinct(kept, lambda row: (row["impression_id"], row["kind"], row["engaged_at"]), "engaged_at")
+    return filled, {"engagements_without_impression": len(kept), "engagements_duplicate": len(without) - len(kept)}
 
 
 def attribute(impressions, engagements, config, watermark=None):
@@ -82,7 +84,7 @@ def satisfaction(events, definition):
     scores = [_exact(event["score"]) for event in events if event["kind"] == "survey"]
     if scores:
         mix += _exact(definition.survey_weight) * (max(scores) - _exact(definition.survey_neutral))
-    if definition.threshold is None:
+    if definition.threshold == "graded":
         return min(max(mix, 0), 1)
     return mix >= _exact(definition.threshold)
 

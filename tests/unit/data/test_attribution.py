@@ -131,7 +131,7 @@ def test_window_of_each_kind_and_clock_skew(target, kind, seconds, fate):
     result = attributed(
         [impression("a", seconds=100)],
         [engagement("1", kind, seconds=seconds, user_id="u", watch_seconds=1.0, score=1.0, **target)],
-        attribution={"clock_skew_seconds": 5, "window_hours": {"hide": 2, "share": float("inf")}},
+        attribution={"clock_skew_seconds": 5, "window_hours": {"hide": 2, "share": 10_000_000.0}},
     )
     assert fates(result) == {fate: 1}
 
@@ -232,16 +232,16 @@ def test_two_signals_at_one_moment_are_in_order_of_their_amounts():
         ({"weights": {"share": 1}}, ["like"], 0.0, 1.0),
         ({"weights": {"click": 0.7, "like": 0.2, "share": 0.1}}, ["click", "like", "share"], 1.0, 1.0),
         ({"weights": {"click": 0.7, "like": 0.2, "share": 0.1}}, ["like", "share"], 0.0, 1.0),
-        ({"weights": {"like": 0.25, "share": 0.5}, "threshold": None}, ["like", "share"], 0.75, 1.0),
-        ({"weights": {"like": 3, "hide": -1}, "threshold": None}, ["like", "hide"], 1.0, 1.0),
-        ({"weights": {"like": 3, "hide": -1}, "threshold": None}, ["hide"], 0.0, 1.0),
+        ({"weights": {"like": 0.25, "share": 0.5}, "threshold": "graded"}, ["like", "share"], 0.75, 1.0),
+        ({"weights": {"like": 3, "hide": -1}, "threshold": "graded"}, ["like", "hide"], 1.0, 1.0),
+        ({"weights": {"like": 3, "hide": -1}, "threshold": "graded"}, ["hide"], 0.0, 1.0),
         ({"known": "clicked"}, ["like"], 1.0, 0.0),
         ({"known": "clicked"}, ["click"], 0.0, 1.0),
         ({"known": "surveyed"}, ["survey"], 0.0, 1.0),
         ({"known": "surveyed"}, ["like"], 1.0, 0.0),
         ({"survey_weight": 1, "survey_neutral": 3}, ["survey"], 1.0, 1.0),
         ({"survey_weight": 1, "survey_neutral": 3.5}, ["survey"], 0.0, 1.0),
-        ({"survey_weight": 0.5, "survey_neutral": 3, "threshold": None}, ["survey"], 0.5, 1.0),
+        ({"survey_weight": 0.5, "survey_neutral": 3, "threshold": "graded"}, ["survey"], 0.5, 1.0),
     ],
 )
 def test_satisfaction(satisfaction, signals, expected, mask):
@@ -255,7 +255,7 @@ def test_satisfaction(satisfaction, signals, expected, mask):
 def test_of_several_surveys_the_highest_counts_and_likes_count_once():
     events = [engagement(str(n), "survey", n, user_id="u", impression_id="a", score=float(n)) for n in (1, 4, 2)]
     events += [engagement(f"like{n}", "like", n, user_id="u", impression_id="a") for n in (1, 2, 3)]
-    definition = {"weights": {"like": 0.25}, "survey_weight": 0.5, "survey_neutral": 3.5, "threshold": None}
+    definition = {"weights": {"like": 0.25}, "survey_weight": 0.5, "survey_neutral": 3.5, "threshold": "graded"}
     (row,) = attributed([impression("a")], events, satisfaction=definition).rows.to_pylist()
     assert row["satisfaction"] == 0.5
 
@@ -334,10 +334,11 @@ def test_fill_users():
         ]
     )
     events = engagement_table([engagement(str(n), "click", impression_id=id_) for n, id_ in enumerate("bacab")])
-    filled, num_without = fill_users(shown.select(["impression_id", "user_id", "item_id", "impressed_at"]), events)
+    filled, counts = fill_users(shown.select(["impression_id", "user_id", "item_id", "impressed_at"]), events)
     assert filled.schema == ENGAGEMENT_SCHEMA
     assert filled["event_id"].to_pylist() == ["0", "1", "3", "4"]
     assert filled["user_id"].to_pylist() == ["w", "u", "u", "w"]
     assert filled["item_id"].to_pylist() == ["k", "z", "z", "k"]
-    assert num_without == 1
-    assert fill_users(shown.slice(0, 0), events)[1] == 5
+    assert counts == {"engagements_without_impression": 1, "engagements_duplicate": 0}
+    # Two name one impression, kind and time, and so do another two.
+    assert fill_users(shown.slice(0, 0), events)[1] == {"engagements_without_impression": 3, "engagements_duplicate": 2}

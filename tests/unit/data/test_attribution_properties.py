@@ -52,7 +52,7 @@ satisfactions = st.fixed_dictionaries(
         ),
         "survey_weight": st.sampled_from([0.0, 0.1, -0.2]),
         "survey_neutral": st.sampled_from([0.0, 3.0]),
-        "threshold": st.sampled_from([None, 0.7, 1.0]),
+        "threshold": st.sampled_from(["graded", 0.7, 1.0]),
         "known": st.sampled_from(["all", "clicked", "surveyed"]),
     }
 )
@@ -160,5 +160,5 @@ def test_any_split_by_user_changes_nothing(impression_rows, engagement_rows, con
 @given(impressions_strategy, st.lists(engagements(), max_size=14))
 def test_fill_users_agrees_with_the_oracle(impression_rows, engagement_rows):
     nameless = [{**row, "user_id": None, "item_id": None} for row in engagement_rows if row["impression_id"] is not None]
-    filled, num_without = fill_users(impression_table(impression_rows), engagement_table(nameless))
-    assert (filled.to_pylist(), num_without) == oracle.fill_users(impression_rows, nameless)
+    filled, counts = fill_users(impression_table(impression_rows), engagement_table(nameless))
+    assert (filled.to_pylist(), counts) == oracle.fill_users(impression_rows, nameless)

@@ -47,8 +47,14 @@ def test_any_lost_row_is_noticed(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"impressions_train": 0}, r"training day \(from 2026-01-01 until before 2026-01-05\). Received: 12 impressions"),
-        ({"impressions_eval": 0}, r"evaluation day \(from 2026-01-05 until the last day\). Received: 12 impressions"),
+        (
+            {"impressions_train": 0},
+            r"left for a training day \(from 2026-01-01 until before 2026-01-05\). Received: 12 impressions: 4 to evaluate",
+        ),
+        (
+            {"impressions_eval": 0},
+            r"an evaluation day .*: 5 to train, 1 on other days or held out, 1 with labels still open, 1 sampled out; set",
+        ),
         (
             {"impressions_read": 15, "impressions_dead_lettered": 13},
             r"the impression log holds no usable row. Received: 15 records, 13 of them unreadable",

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import numpy as np
 import pyarrow as pa
@@ -251,12 +250,10 @@ delay_counts_strategy = st.builds(DelayCounts, st.fixed_dictionaries(dict.fromke
 
 @settings(max_examples=30, deadline=None)
 @given(delay_counts_strategy, delay_counts_strategy, delay_counts_strategy)
-def test_counts_add_up_in_any_order_and_travel_as_json(one, two, three):
+def test_counts_add_up_in_any_order(one, two, three):
     assert one.merge(two).merge(three) == one.merge(two.merge(three))
     assert one.merge(two) == two.merge(one)
     assert one.merge(DelayCounts()) == one
-    assert DelayCounts.from_json(one.to_json()) == one
-    assert set(json.loads(one.to_json())) == set(LABELS)
     click = one.by_label["click"].num_positive + two.by_label["click"].num_positive
     assert one.merge(two).by_label["click"].num_positive == click
 

@@ -92,7 +92,7 @@ def test_of_values_of_one_moment_the_lesser_comes_first():
 
 
 def test_a_graded_impression_stands_in_a_sequence_once():
-    satisfaction = {"weights": {"like": 0.25, "share": 0.5}, "threshold": None}
+    satisfaction = {"weights": {"like": 0.25, "share": 0.5}, "threshold": "graded"}
     config = data_config(satisfaction=satisfaction, sequences=[{"name": "liked", "signal": "satisfaction"}])
     rows = [row("a", 0, item_id="i"), row("b", 0, item_id="j"), row("c", 9)]
     events = [event(0, "like", 1), event(1, "like", 2), event(0, "share", 3)]
@@ -124,7 +124,7 @@ def test_a_first_impression_has_the_empty_aggregate_to_the_bit():
     for aggregate in config.history.aggregates[1:]:
         empty = np.array(empty_aggregate(aggregate, config.history), np.float32).tolist()
         assert found[aggregate_column(aggregate)] == empty
-    assert (found["item_age_hours"], found["user_idle_hours"], found["last_clicked"]) == (None, None, ["i"])
+    assert (found["item_age_hours"], found["user_idle_hours"], found["last_clicked"]) == (None, None, [])
 
 
 def test_rows_without_any_key_have_the_empty_aggregate():

@@ -36,7 +36,7 @@ def random_log(chance):
 
 
 def random_config(chance):
-    graded = {"weights": {"like": 0.5, "hide": -0.3}, "survey_weight": 0.1, "survey_neutral": 2.0, "threshold": None}
+    graded = {"weights": {"like": 0.5, "hide": -0.3}, "survey_weight": 0.1, "survey_neutral": 2.0, "threshold": "graded"}
     return data_config(
         satisfaction=chance.choice([{}, graded]),
         delay_seconds=chance.choice([1800.0, 3600.0]),

@@ -8,11 +8,11 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.config import SimulatorConfig
 from data.counts import Counts
 from data.errors import EmptyLogError, LogFormatError
 from data.join import num_partitions
 from data.simulator import simulate, write_feed
+from data.source_config import SimulatorConfig
 from tests.unit.data import history_oracle, oracle
 from tests.unit.data.ingestion import ingest, letters_of, rows_by_id, rows_of, table_of
 from tests.unit.data.log_files import ENGAGEMENT, IMPRESSION, both_logs, write_log, write_text
@@ -77,9 +77,9 @@ def in_microseconds(row, *names):
 
 def expected_rows(feed, config):
     """Rows by impression and user, and counts, by the oracles."""
-    engagements, num_without = oracle.fill_users(feed.impressions.to_pylist(), feed.engagements.to_pylist())
+    engagements, of_nobody = oracle.fill_users(feed.impressions.to_pylist(), feed.engagements.to_pylist())
     labelled, events_by_id, counts = oracle.attribute(feed.impressions.to_pylist(), engagements, config)
-    counts["engagements_without_impression"] += num_without
+    counts = {name: number + of_nobody.get(name, 0) for name, number in counts.items()}
     segments = dict(zip(*feed.users.select(["user_id", "segment"]).to_pydict().values(), strict=True))
     items = {row["item_id"]: row for row in feed.items.drop(["author_id"]).to_pylist()}
     rows = []

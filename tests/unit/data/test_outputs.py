@@ -3,8 +3,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from data.errors import OutputError
 from data.examples import read_examples
-from data.outputs import renamed_when_whole, write_shard, write_table
+from data.outputs import remove_unfinished, renamed_when_whole, require_no_shards, write_shard, write_table
 
 SCHEMA = pa.schema([("name", pa.string()), ("number", pa.int64()), ("vector", pa.list_(pa.float32()))])
 TABLE = pa.table([["a", None, "c"], [1, 2, None], [[0.5, 1.0], [], [2.0]]], schema=SCHEMA)
@@ -55,3 +56,27 @@ def test_a_failed_attempt_leaves_the_earlier_file(tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         fail()
     assert path.read_text() == "before"
+
+
+def test_a_failed_attempt_leaves_nothing_for_readers_of_the_whole_folder(tmp_path, monkeypatch):
+    def fail(table):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("data.outputs.tfrecords_of", fail)
+        with pytest.raises(OSError, match="no space left"):
+            write_shard(str(tmp_path), 0, 1, TABLE)
+    assert list(tmp_path.iterdir()) == []
+    write_shard(str(tmp_path), 0, 1, TABLE)
+    # As one of a worker that was killed, which could clear nothing away.
+    (tmp_path / ".unfinished-data_tfrecord-00000-of-00001.gz.1").write_bytes(b"half")
+    assert len(tf.io.gfile.glob(f"{tmp_path}/*")) == 2
+    remove_unfinished(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["data_tfrecord-00000-of-00001.gz"]
+
+
+def test_shards_of_another_run_are_not_joined(tmp_path):
+    require_no_shards(str(tmp_path / "new"))
+    write_shard(str(tmp_path), 0, 2, TABLE)
+    with pytest.raises(OutputError, match=r"must be new or without examples. Received: .*data_tfrecord-00000-of-00002.gz"):
+        require_no_shards(str(tmp_path))

@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from data.config import SimulatorConfig
 from data.simulator import simulate, write_feed
+from data.source_config import SimulatorConfig
 from pipeline.causes import one_line_cause
 from tests.unit.data.ingestion import ingest, letters_of, rows_by_id, table_of
 from tests.unit.data.rows import data_config

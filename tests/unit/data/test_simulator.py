@@ -9,9 +9,9 @@ from sklearn.metrics import roc_auc_score
 
 from data.attribution import attribute
 from data.auc import area_under_curve
-from data.config import SimulatorConfig
 from data.schema import ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA
 from data.simulator import simulate, write_feed
+from data.source_config import SimulatorConfig
 from tests.unit.data.rows import data_config
 
 CONFIG = SimulatorConfig(num_users=200, num_items=60, num_impressions=20_000, num_days=4, seed=3)

@@ -60,3 +60,10 @@ def test_no_part_needs_a_schema(folder):
 def test_slices_are_written_as_what_they_show(folder):
     path = write_batches(folder, [table_of("abcdef").slice(2, 3)])
     assert read_parts([Part(path, 0)]).equals(table_of("abcdef").slice(2, 3))
+
+
+def test_nothing_is_written_where_the_folder_is_gone(tmp_path):
+    """A worker that is late, after its run has failed and been cleared away, must not bring the folder back."""
+    with pytest.raises(OSError, match="gone"):
+        write_batches(str(tmp_path / "gone"), [table_of("a")])
+    assert not (tmp_path / "gone").exists()
