@@ -12,17 +12,17 @@ from data.schema import TIMESTAMP
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Times outside of [1970, 2262) are taken for a wrong unit; pandas cannot represent later ones.
 _END_OF_TIME_US = 9_214_646_400 * 1_000_000
-_INT_REGEX = r"^-?\d{1,18}(\.0*)?$"
+_INT_REGEX = r"^-?\d{1,19}(\.0*)?$"
+_MAX_INT, _MIN_INT = "9223372036854775807", "9223372036854775808"
 _FLOAT_REGEX = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NON_FINITE_REGEX = r"^(?i)[+-]?(nan|inf|infinity)$"
-_NUMERIC_TIME_REGEX = r"^\d+(\.\d+)?$"
 _PLAIN_ISO_REGEX = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
 _ISO_REGEX = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 _ZONE_REGEX = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
 
 
 def plain(column):
-    """A raw column without dictionaries, large strings, decimals and dates.
+    """A raw column without dictionaries, large strings and dates.
 
     Args:
         column: Arrow array or chunked array of any type.
@@ -37,8 +37,6 @@ def plain(column):
         array = array.dictionary_decode()
     if pa.types.is_large_string(array.type) or pa.types.is_date(array.type):
         array = array.cast(pa.string())
-    if pa.types.is_decimal(array.type):
-        array = array.cast(pa.float64())
     if pa.types.is_string(array.type) and pc.min(pc.binary_length(array)).as_py() == 0:
         return _where(pc.not_equal(array, ""), array)
     return array
@@ -62,7 +60,7 @@ def mapped(array, value_by_own):
 
 
 def to_string(array):
-    """Strings of strings and numbers; 7.0 is "7".
+    """Strings of strings and numbers; 7.0 is "7", and decimals keep all their digits.
 
     Args:
         array: Arrow array from `plain`.
@@ -74,7 +72,11 @@ def to_string(array):
         return array
     if pa.types.is_integer(array.type):
         return array.cast(pa.string())
+    if pa.types.is_decimal(array.type):
+        return _decimal_texts(array)
     if pa.types.is_floating(array.type):
+        # Readers that go record by record know no float32.
+        array = array.cast(pa.float64())
         array = _where(pc.invert(pc.is_nan(array)), array)
         integral = _where(pc.equal(pc.floor(array), array), array)
         whole = _where(pc.less(pc.abs(integral), 2.0**62), integral).cast(pa.int64()).cast(pa.string())
@@ -102,9 +104,10 @@ def to_int(array, scale=1.0):
     if pa.types.is_floating(array.type):
         integral = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), 2.0**62))
         return _where(integral, array).cast(pa.int64())
+    if pa.types.is_decimal(array.type):
+        return to_int(_decimal_texts(array))
     if pa.types.is_string(array.type):
-        matches = _where(pc.match_substring_regex(array, _INT_REGEX), array)
-        return pc.replace_substring_regex(matches, r"\..*$", "").cast(pa.int64())
+        return _parsed_integers(_where(pc.match_substring_regex(array, _INT_REGEX), array))
     return pa.nulls(len(array), pa.int64())
 
 
@@ -122,7 +125,7 @@ def to_float(array, scale=1.0):
         numbers = _where(pc.match_substring_regex(array, _FLOAT_REGEX), array).cast(pa.float64())
     elif pa.types.is_boolean(array.type):
         numbers = array.cast(pa.int8()).cast(pa.float64())
-    elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+    elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
         numbers = array.cast(pa.float64(), safe=False)
     else:
         return pa.nulls(len(array), pa.float64())
@@ -184,14 +187,36 @@ def to_time(array, time_unit):
     elif pa.types.is_floating(array.type):
         scaled = pc.round(pc.multiply(array, float(MICROSECONDS[time_unit])))
         microseconds = _where(pc.less(pc.abs(scaled), float(_END_OF_TIME_US)), scaled).cast(pa.int64())
-    elif pa.types.is_string(array.type):
-        microseconds = _string_times(array, time_unit)
+    elif pa.types.is_string(array.type) or pa.types.is_decimal(array.type):
+        microseconds = _string_times(to_string(array), time_unit)
     else:
         return pa.nulls(len(array), TIMESTAMP)
     if not _is_within(microseconds, 0, _END_OF_TIME_US):
         in_range = pc.and_(pc.greater_equal(microseconds, 0), pc.less(microseconds, _END_OF_TIME_US))
         microseconds = _where(in_range, microseconds)
     return microseconds.cast(TIMESTAMP)
+
+
+def _decimal_texts(array):
+    try:
+        return array.cast(pa.int64()).cast(pa.string())
+    except pa.ArrowInvalid:
+        # Beyond int64, or with a fraction: Arrow has no cast of decimals to strings.
+        return pa.array([_decimal_text(value) for value in array.to_pylist()], pa.string())
+
+
+def _decimal_text(value):
+    text = None if value is None else format(value, "f")
+    return text.rstrip("0").rstrip(".") if text and "." in text else text
+
+
+def _parsed_integers(texts):
+    """Integers of texts of at most 19 digits, null where int64 ends before."""
+    digits = pc.replace_substring_regex(texts, r"\..*$", "")
+    if (pc.max(pc.binary_length(digits)).as_py() or 0) >= len(_MAX_INT):
+        limit = pc.if_else(pc.starts_with(digits, "-"), _MIN_INT, _MAX_INT)
+        digits = _where(pc.less_equal(pc.utf8_lpad(pc.utf8_ltrim(digits, "-"), len(_MAX_INT), "0"), limit), digits)
+    return digits.cast(pa.int64())
 
 
 def _from_ticks(ticks, unit):
@@ -209,7 +234,7 @@ def _string_times(array, time_unit):
     """Microseconds since 1970 of times that are ISO 8601 or numbers, null where neither."""
     if _all(pc.match_substring_regex(array, _PLAIN_ISO_REGEX)):
         return _iso_times_as_they_are(array)
-    is_number = pc.match_substring_regex(array, _NUMERIC_TIME_REGEX)
+    is_number = pc.match_substring_regex(array, _FLOAT_REGEX)
     is_whole = pc.match_substring_regex(array, r"^\d{1,18}$")
     whole = to_time(_where(is_whole, array).cast(pa.int64()), time_unit).cast(pa.int64())
     fractional = _where(pc.and_(is_number, pc.invert(is_whole)), array).cast(pa.float64())

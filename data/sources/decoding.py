@@ -57,10 +57,7 @@ def has_column(path, name):
     if name in column_names(path):
         return True
     format_ = files.file_format(path)
-    if format_ == files.JSONL:
-        quoted = json.dumps(name).encode()
-        return any(quoted in block for _, block in files.line_blocks(path))
-    return format_ == files.TFRECORD and tfrecords.has_feature(path, name)
+    return format_ in (files.JSONL, files.TFRECORD) and _READER_BY_FORMAT[format_].has_column(path, name)
 
 
 def decode_unit(unit, type_by_name) -> Iterator[RawBlock]:
@@ -98,31 +95,56 @@ def _decode_parquet(unit, type_by_name):
 
 
 def _parquet_block(table, first_row):
-    """A batch as a block; rows whose strings are no UTF-8, which Parquet does not check, are rejected."""
+    """A batch as a block; rows whose strings are no UTF-8, which Parquet does not check, are rejected.
+
+    Bytes count as strings: older Spark and Hive wrote strings so.
+    """
     lines = np.arange(first_row, first_row + table.num_rows)
     is_bad, bad_name = np.zeros(table.num_rows, bool), {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         for row in _rows_without_text(column):
             bad_name.setdefault(row, name)
     if not bad_name:
+        table = _with_strings(table)
         return RawBlock(table, lines, _ParquetRecord(table), [])
     record = _ParquetRecord(table)
     rejected = [
         (int(lines[row]), f"bad_{name}", f"{name} must be UTF-8", record(row)) for row, name in sorted(bad_name.items())
     ]
     is_bad[list(bad_name)] = True
-    table = table.filter(pa.array(~is_bad))
+    table = _with_strings(table.filter(pa.array(~is_bad)))
     return RawBlock(table, lines[~is_bad], _ParquetRecord(table), rejected)
 
 
 def _rows_without_text(column):
-    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+    if not _is_string(column.type) and not _is_bytes(column.type):
         return []
     try:
-        column.validate(full=True)
+        _strings(column).validate(full=True)
     except pa.ArrowInvalid:
         return [row for row, value in enumerate(column.cast(pa.binary()).to_pylist()) if not _is_text(value)]
     return []
+
+
+def _with_strings(table):
+    for index, column in enumerate(table.columns):
+        if _is_bytes(column.type):
+            table = table.set_column(index, table.column_names[index], _strings(column))
+    return table
+
+
+def _strings(column):
+    if not _is_bytes(column.type):
+        return column
+    return column.cast(pa.large_string() if pa.types.is_large_binary(column.type) else pa.string())
+
+
+def _is_string(type_):
+    return pa.types.is_string(type_) or pa.types.is_large_string(type_)
+
+
+def _is_bytes(type_):
+    return pa.types.is_binary(type_) or pa.types.is_large_binary(type_)
 
 
 def _is_text(value):
@@ -139,7 +161,6 @@ class _ParquetRecord:
     def __call__(self, row):
         values = {}
         for name, column in zip(self.table.column_names, self.table.columns, strict=True):
-            is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-            value = (column[row].cast(pa.binary()) if is_text else column[row]).as_py()
+            value = (column.slice(row, 1).cast(pa.binary()) if _is_string(column.type) else column.slice(row, 1)).to_pylist()[0]
             values[name] = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
         return json.dumps(values, default=str, ensure_ascii=False)

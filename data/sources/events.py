@@ -15,6 +15,7 @@ from data.schema import (
     EngagementKind,
 )
 from data.sources import decoding, inspection, spans
+from data.sources.days import MAX_DAYS_APART, day_faults
 from data.sources.mapping import mapped_column, mapping_problems
 from data.sources.records import (
     Column,
@@ -32,7 +33,6 @@ USERS = "users"
 ITEMS = "items"
 LOGS = (IMPRESSIONS, ENGAGEMENTS, USERS, ITEMS)
 
-_DAY_REGEX = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
 _IMPRESSION_BOUNDS = {"position": {"at_least": 1}, "propensity": {"above": 0, "at_most": 1}}
 _ENGAGEMENT_BOUNDS = {
     "kind": {"one_of": tuple(kind.value for kind in EngagementKind)},
@@ -171,10 +171,9 @@ def read_log(unit, config) -> Iterator[ParsedBlock]:
 
 
 def _impression_demands(table):
-    days = pc.unique(table["day"])
-    wrong = days.filter(pc.fill_null(pc.invert(pc.match_substring_regex(days, _DAY_REGEX)), False))
-    if len(wrong):
-        yield Fault(_numpy(pc.is_in(table["day"], value_set=wrong)), "bad_day", "day must be YYYY-MM-DD")
+    is_no_day, is_far = day_faults(table["day"], table["impressed_at"])
+    yield Fault(is_no_day, "bad_day", "day must be YYYY-MM-DD")
+    yield Fault(is_far, "bad_day", f"day must be at most {MAX_DAYS_APART} days from impressed_at")
 
 
 def _engagement_demands(table):

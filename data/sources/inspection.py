@@ -19,7 +19,8 @@ _SAMPLE_ROWS = 1_000
 _LEAST_BAD_ROWS = 20
 _LEAST_BAD_SHARE = 0.1
 _NUM_EXAMPLES = 3
-_EARLIEST_PLAUSIBLE = datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone.utc)
+# The first public logs of ratings begin in the 1990s.
+_EARLIEST_PLAUSIBLE = datetime.datetime(1990, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def log_problems(log, paths, columns, declared, max_dead_letter_rate):
@@ -54,16 +55,23 @@ def log_problems(log, paths, columns, declared, max_dead_letter_rate):
 
 
 def has_column(paths, column):
-    """Whether some file of a log has a column.
+    """Whether the beginning of some file of a log has a column.
 
     Args:
-        paths: files; those that cannot be read are passed over.
+        paths: files, of which some are looked into; those that cannot be read are passed over.
         column: `data.sources.records.Column`.
 
     Returns:
         bool.
     """
-    return any(_has_column(path, column) for path in paths)
+    return any(_begins_with(path, column) for path in _spread(paths, _MAX_FILES_NAMED))
+
+
+def _begins_with(path, column):
+    try:
+        return column.name_in_log in decoding.column_names(path)
+    except LogFormatError:
+        return False
 
 
 def _has_column(path, column):
@@ -80,11 +88,12 @@ def _absent_columns(names_by_path, columns, declared):
         lacking = [path for path, names in names_by_path.items() if names and column.name_in_log not in names]
         if not lacking or (not column.is_required and column.name not in declared):
             continue
-        if not column.is_required and len(lacking) < sum(map(bool, names_by_path.values())):
-            continue
-        still_lacking = [path for path in lacking if not _has_column(path, column)]
-        if still_lacking and (column.is_required or len(still_lacking) == len(lacking)):
-            absent.append((column, still_lacking))
+        if not column.is_required:
+            # Values of an optional column may be rare: only before it is refused are files searched to their ends.
+            is_somewhere = len(lacking) < sum(map(bool, names_by_path.values()))
+            if is_somewhere or any(_has_column(path, column) for path in lacking):
+                continue
+        absent.append((column, lacking))
     return absent
 
 
@@ -121,12 +130,21 @@ def _sample_problems(log, path, columns, max_dead_letter_rate):
 
 
 def _unit_problem(log, sample, column, latest_at):
-    values = _values(sample, column)
-    if not pa.types.is_timestamp(column.type) or not (unit := _other_unit(values, column, latest_at)):
+    if not pa.types.is_timestamp(column.type):
         return None
+    values = _values(sample, column)
+    units = _plausible_units(values, latest_at)
+    if units is None or column.time_unit in units:
+        return None
+    received = f"Received: {_examples(values, np.ones(len(values), bool))}"
+    if not units:
+        return (
+            f"a time from {_EARLIEST_PLAUSIBLE.year} to now, in {', '.join(conform.MICROSECONDS)} or ISO 8601, but its values "
+            f"are plausible in no unit. {received}"
+        )
     return (
-        f"in {column.time_unit} as declared, but its values are times in {unit}: set data.source.time_unit or "
-        f"data.source.columns.{log}.{column.name}.time_unit. Received: {_examples(values, np.ones(len(values), bool))}"
+        f"in {column.time_unit} as declared, but its values are times in {units[0]}: set data.source.time_unit or "
+        f"data.source.columns.{log}.{column.name}.time_unit. {received}"
     )
 
 
@@ -151,17 +169,16 @@ def _examples(values, is_chosen):
     return ", ".join(repr(value)[:60] for value in chosen[:_NUM_EXAMPLES])
 
 
-def _other_unit(values, column, latest_at):
-    """The unit in which numbers are plausible times, if it is not the declared one."""
+def _plausible_units(values, latest_at):
+    """Units in which numbers are plausible times; None if most values are no numbers."""
     if pa.types.is_timestamp(values.type):
         return None
     numbers = conform.to_float(values).drop_null()
-    if not len(numbers):
+    if 2 * len(numbers) <= len(values) - values.null_count:
         return None
     typical = float(np.median(numbers.to_numpy()))
     bounds = _EARLIEST_PLAUSIBLE.timestamp(), latest_at.timestamp()
-    plausible = [unit for unit, ticks in conform.MICROSECONDS.items() if bounds[0] <= typical * ticks / 1_000_000 <= bounds[1]]
-    return plausible[0] if plausible and column.time_unit not in plausible else None
+    return [unit for unit, ticks in conform.MICROSECONDS.items() if bounds[0] <= typical * ticks / 1_000_000 <= bounds[1]]
 
 
 def _spread(items, number):

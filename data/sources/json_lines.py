@@ -5,13 +5,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from data.sources import files
 from data.sources.raw import RawBlock, block_of_records, line_text
 
 _SAMPLE_LINES = 50
-_HEAD_BYTES = 1 << 16
+_HEAD_BYTES = 1 << 20
+_FIRST_ROUNDED = 2**53
 
 
 def column_names(path, num_records):
@@ -33,6 +35,29 @@ def column_names(path, num_records):
         record, _ = _record(line)
         names.update(dict.fromkeys(record or {}))
     return list(names)
+
+
+def has_column(path, name):
+    """Whether some record of a file has a column; the file is searched to its end.
+
+    Args:
+        path: the file.
+        name: the column.
+
+    Returns:
+        bool.
+
+    Raises:
+        LogFormatError: If the file cannot be read to its end.
+    """
+    # A cheap search first: the quoted name may also be a value, or the name of an inner object's.
+    spellings = [json.dumps(name, ensure_ascii=is_ascii).encode() for is_ascii in (True, False)]
+    for _, block in files.line_blocks(path):
+        if any(spelling in block for spelling in spellings) and any(
+            name in (_record(line)[0] or {}) for line in block.split(b"\n") if any(spelling in line for spelling in spellings)
+        ):
+            return True
+    return False
 
 
 def decode(path, type_by_name) -> Iterator[RawBlock]:
@@ -92,7 +117,19 @@ def _table(block, type_by_name):
     ends = np.flatnonzero(bytes_ == ord("\n"))
     starts = np.concatenate([[0], np.minimum(ends + 1, len(block) - 1)])
     may_have_empty = (bytes_[starts] <= ord(" ")).any()
-    return None if table.num_rows != len(starts) or may_have_empty else table
+    if table.num_rows != len(starts) or may_have_empty or _has_rounded_integers(table, type_by_name):
+        return None
+    return table
+
+
+def _has_rounded_integers(table, type_by_name):
+    """Whether integers may have lost digits for being read as floats, as a float among the first records demands."""
+    return any(
+        pa.types.is_floating(column.type)
+        and not pa.types.is_floating(type_by_name[name])
+        and (pc.max(pc.abs(column)).as_py() or 0) >= _FIRST_ROUNDED
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    )
 
 
 def _schema(block, type_by_name):

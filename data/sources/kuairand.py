@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from data.errors import LogFormatError
 from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA, TIMESTAMP, EngagementKind
 from data.sources import decoding, files, inspection
+from data.sources.days import MAX_DAYS_APART, day_faults
 from data.sources.events import IMPRESSIONS, ITEMS, USERS, table_columns
 from data.sources.raw import RawBlock
 from data.sources.records import Column, Fault, ParsedBlock, latest_time, parse_block, type_by_own_name
@@ -172,15 +173,13 @@ def impressions(rows, config):
     Returns:
         `pyarrow.Table` in `IMPRESSION_SCHEMA` plus context columns.
     """
-    digits = rows["date"].cast(pa.string())
-    year_month_day = [pc.utf8_slice_codeunits(digits, start, stop) for start, stop in ((0, 4), (4, 6), (6, 8))]
     column_by_name = {
         "impression_id": _impression_id(rows),
         "user_id": rows["user_id"],
         "item_id": rows["video_id"],
         "surface": rows["tab"],
         "impressed_at": rows["time_ms"],
-        "day": pc.binary_join_element_wise(*year_month_day, "-"),
+        "day": _day(rows),
     }
     arrays = [column_by_name.get(field.name, pa.nulls(rows.num_rows, field.type)) for field in IMPRESSION_SCHEMA]
     arrays += [_CONTEXT[name](rows).cast(ARROW_TYPE_BY_COLUMN_TYPE[type_]) for name, type_ in config.context_columns.items()]
@@ -222,9 +221,13 @@ def log_schema():
 
 
 def _log_demands(rows):
-    is_day = pc.match_substring_regex(rows["date"].cast(pa.string()), r"^\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
-    is_bad = ~pc.fill_null(is_day, False).to_numpy().astype(bool)
-    yield Fault(is_bad, "bad_date", "date must be a day as YYYYMMDD")
+    is_no_day, is_far = day_faults(_day(rows), rows["time_ms"])
+    yield Fault(is_no_day, "bad_date", "date must be a day as YYYYMMDD")
+    yield Fault(is_far, "bad_date", f"date must be at most {MAX_DAYS_APART} days from time_ms")
+
+
+def _day(rows):
+    return pc.replace_substring_regex(rows["date"].cast(pa.string()), r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3")
 
 
 def _impression_id(rows):

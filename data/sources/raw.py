@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.sources import conform
 
 NOT_A_RECORD = "not_a_record"
 
@@ -54,8 +57,8 @@ def block_of_records(records, type_by_name, text_of):
         good.append(stored)
         lines.append(line)
         for name, column in values_by_name.items():
-            column.append(_as_text(values.get(name)))
-    table = pa.table({name: pa.array(column, pa.string()) for name, column in values_by_name.items()})
+            column.append(values.get(name))
+    table = pa.table({name: _texts(column) for name, column in values_by_name.items()})
     return RawBlock(table, np.array(lines, np.int64), lambda row: text_of(good[row]), rejected)
 
 
@@ -78,11 +81,15 @@ def _scalar_reason(value, name, type_):
     return None
 
 
-def _as_text(value):
+def _texts(values):
+    """Strings of JSON's scalars, as a block that Arrow reads gives them."""
+    floats = pa.array([value for value in values if isinstance(value, float)], pa.float64())
+    # "nan" stays a text: there it is a fault.
+    float_texts = iter(pc.fill_null(conform.to_string(floats), "nan").to_pylist())
+    return pa.array([next(float_texts) if isinstance(value, float) else _text(value) for value in values], pa.string())
+
+
+def _text(value):
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
-        return str(int(value))
-    return str(value)
+    return str(int(value) if isinstance(value, bool) else value)

@@ -141,14 +141,15 @@ def _order(span):
 
 def _regex(pattern):
     """Regular expression of the paths that a glob names, with the span as a group."""
+    # Stars take as little as they can: what they could share with the span is the span's.
     parts = []
     for token in re.findall(r"\{SPAN\}|\*\*/?|\*|\?|\[[^]]*\]|.", pattern, re.DOTALL):
         if token == _SPAN:
             parts.append("(?P=span)" if f"(?P<span>{_SPAN_REGEX})" in parts else f"(?P<span>{_SPAN_REGEX})")
         elif token in ("**", "**/"):
-            parts.append(".*")
+            parts.append(".*?")
         elif token == "*":
-            parts.append("[^/]*")
+            parts.append("[^/]*?")
         elif token == "?":
             parts.append("[^/]")
         elif token.startswith("["):

@@ -67,7 +67,7 @@ def column_names(path, num_records):
     return list(dict.fromkeys(name for record in head for name in _values(record)[0] or ()))
 
 
-def has_feature(path, name):
+def has_column(path, name):
     """Whether some example of a file has a feature; the file is searched to its end.
 
     Args:
