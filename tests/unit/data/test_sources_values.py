@@ -107,7 +107,8 @@ RECORDS = st.fixed_dictionaries(
 
 
 def _rows_beside(folder, records, garbage):
-    write_text(folder / "impressions.jsonl", "\n".join([*(json.dumps(record) for record in records), *garbage]))
+    # A last line without an end would be a block of its own.
+    write_text(folder / "impressions.jsonl", "".join(f"{line}\n" for line in [*map(json.dumps, records), *garbage]))
     write_log(folder / "engagements.jsonl", [ENGAGEMENT])
     rows, letters, _ = read("impressions", config_of(folder, **CONTEXT))
     return rows, [letter["line"] for letter in letters if letter["record"] not in garbage]
