@@ -25,7 +25,8 @@ from models.features import preprocess
 from models.training import fit
 from pipeline.scoring import ScoredRows
 
-WITHOUT, WITH, OTHER = "without the past", "with the past", "with the past, refreshed otherwise"
+SAME, WITHOUT = "the same without the past", "without the past, in its best form"
+WITH, OTHER = "with the past", "with the past, refreshed otherwise"
 
 # What the ranker without the past has in its own best form, chosen on 2 May as all other settings: an embedding of the user
 # in the place of his statistics, and the two passes that it bears.
@@ -63,13 +64,13 @@ def study(config, seeds, folder, say, has_other_refresh=True):
         has_other_refresh: whether the past refreshed otherwise is trained too.
 
     Returns:
-        Dict from `WITHOUT`, `WITH` and, if wanted, `OTHER` to list of `ScoredRows`, one a seed.
+        Dict from `SAME`, `WITHOUT`, `WITH` and, if wanted, `OTHER` to list of `ScoredRows`, one a seed.
     """
-    own = without_past(config)
+    own = in_best_form(without_past(config))
     features = {feature.name: feature for each in (own, config) for feature in each.sized_model.features}
     say("Ingesting and transforming ...")
     shipped = prepare(config, folder / "shipped", features.values())
-    jobs = {WITHOUT: (own, shipped), WITH: (config, shipped)}
+    jobs = {SAME: (without_past(config), shipped), WITHOUT: (own, shipped), WITH: (config, shipped)}
     if has_other_refresh:
         say("Ingesting and transforming with another refresh ...")
         other = refreshed_otherwise(config)
@@ -78,7 +79,7 @@ def study(config, seeds, folder, say, has_other_refresh=True):
 
 
 def without_past(config):
-    """The same job whose ranker knows nothing of the past, with the user's embedding and the training that suit it best.
+    """The same job whose ranker knows nothing of the past, and is otherwise the same.
 
     Args:
         config: `pipeline.config.Config` with a history.
@@ -88,10 +89,22 @@ def without_past(config):
     """
     past = {field.name for field in history_fields(config.data.history)}
     tree = config.model_dump()
-    features = [feature for feature in tree["model"]["features"] if feature["name"] not in past]
-    if OWN_FEATURE["name"] not in {feature["name"] for feature in features}:
-        features.append(OWN_FEATURE)
-    tree["model"]["features"] = features
+    tree["model"]["features"] = [feature for feature in tree["model"]["features"] if feature["name"] not in past]
+    return type(config).model_validate(tree)
+
+
+def in_best_form(config):
+    """A job without the past, with the user's embedding and the training that suit it best.
+
+    Args:
+        config: `pipeline.config.Config` from `without_past`.
+
+    Returns:
+        `pipeline.config.Config`.
+    """
+    tree = config.model_dump()
+    if OWN_FEATURE["name"] not in {feature["name"] for feature in tree["model"]["features"]}:
+        tree["model"]["features"].append(OWN_FEATURE)
     tree["train"] |= OWN_TRAINING
     return type(config).model_validate(tree)
 

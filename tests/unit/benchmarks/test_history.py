@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from benchmarks.figures import PROJECT
 from benchmarks.history import __main__ as command
 from benchmarks.history.gains import CLICK_AUC_GAIN, Gain, gain_figures, gain_rows, gain_table, gains, interval
-from benchmarks.history.study import OWN_TRAINING, prepare, refreshed_otherwise, without_past
+from benchmarks.history.study import OWN_TRAINING, in_best_form, prepare, refreshed_otherwise, without_past
 from data.columns import history_fields, labelled_schema
 from data.examples import read_examples
 from models.config import TaskConfig
@@ -119,10 +119,10 @@ def test_table_and_page():
     assert table[0] == "| task | measure | without | with | gain | 95% interval |"
     assert table[3] == "| watch seconds | mean absolute error seconds | 19.0000 | 18.5000 | -0.5000 | -0.9000 to -0.1000 |"
     history = kuairand().data.history
-    text = command.page_text(FOUND, FOUND[:1], history.model_copy(update={"refresh_hours": 24.0}))
-    assert text.startswith("Means of 2 seeds, the past refreshed once a day:")
+    text = command.page_text(FOUND, FOUND, FOUND[:1], history.model_copy(update={"refresh_hours": 24.0}))
+    assert text.startswith("Means of 2 seeds, the past refreshed once a day, against the same ranker")
     assert "refreshed at once | refreshed once a day" in text
-    text = command.page_text(FOUND, FOUND[:1], history.model_copy(update={"refresh_hours": 0.0}))
+    text = command.page_text(FOUND, FOUND, FOUND[:1], history.model_copy(update={"refresh_hours": 0.0}))
     assert "refreshed once a day | refreshed at once" in text
 
 
@@ -132,11 +132,13 @@ def kuairand():
 
 def test_the_ranker_without_the_past_differs_in_the_past_its_user_and_its_training():
     config = kuairand()
-    own = without_past(config)
+    same, own = without_past(config), in_best_form(without_past(config))
     past = {field.name for field in history_fields(config.data.history)}
     names, own_names = ([feature.name for feature in each.model.features] for each in (config, own))
     assert past & set(names)
     assert sorted(own_names) == sorted({*names, "user_id"} - past)
+    assert sorted(feature.name for feature in same.model.features) == sorted({*names} - past)
+    assert (same.train, same.data) == (config.train, config.data)
     assert own.train == config.train.model_copy(update=OWN_TRAINING)
     assert own.model.model_copy(update={"features": config.model.features}) == config.model
     assert own.data == config.data
