@@ -8,7 +8,6 @@ import pydantic
 from data.columns import HISTORY_KEYS, labelled_schema
 from data.schema import (
     FIRST_IMPRESSED_AT_MS,
-    GRADED,
     LAST_IMPRESSED_AT_MS,
     PUBLISHED_AT_MS,
     ColumnType,
@@ -87,7 +86,7 @@ class SatisfactionConfig(FrozenConfig):
             raise ValueError("weights must not name survey; its weight is survey_weight. Received: survey")
         if self.survey_weight == 0 and not any(weight > 0 for weight in self.weights.values()):
             raise ValueError("weights must hold a positive weight, or survey_weight be other than 0: nothing would satisfy")
-        if self.threshold != GRADED and self.threshold <= 0:
+        if isinstance(self.threshold, float) and self.threshold <= 0:
             raise ValueError(f"threshold must be positive, else silence would satisfy. Received: {self.threshold}")
         return self
 

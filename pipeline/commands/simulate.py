@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data.source_config import EventsSourceConfig, SimulatorConfig
 from data.simulator import TRUTH_FILE, simulate, write_feed
+from data.source_config import EventsSourceConfig, SimulatorConfig
 from pipeline.errors import ConfigError
 
 SIMULATOR_FILE = "simulator.json"
