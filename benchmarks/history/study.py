@@ -104,7 +104,7 @@ def in_best_form(config):
     """
     tree = config.model_dump()
     if OWN_FEATURE["name"] not in {feature["name"] for feature in tree["model"]["features"]}:
-        tree["model"]["features"].append(OWN_FEATURE)
+        tree["model"]["features"] = [*tree["model"]["features"], OWN_FEATURE]
     tree["train"] |= OWN_TRAINING
     return type(config).model_validate(tree)
 
