@@ -2,12 +2,14 @@ import gzip
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from data.attribution import attribute
+from data.attribution import attribute, fill_users
 from data.auc import area_under_curve
 from data.schema import ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA
 from data.simulator import simulate, write_feed
@@ -76,16 +78,20 @@ def test_default_feeds_leave_room_to_learn():
 
 
 def test_attribution_finds_the_truth(feed):
-    result = attribute(feed.impressions, feed.engagements, data_config())
+    is_nameless = pc.is_null(feed.engagements["user_id"])
+    filled, counts = fill_users(feed.impressions, feed.engagements.filter(is_nameless))
+    assert set(counts.values()) == {0}
+    engagements = pa.concat_tables([filled, feed.engagements.filter(pc.invert(is_nameless))])
+    result = attribute(feed.impressions, engagements, data_config(), None)
     found = result.rows.select(["impression_id", "click", "satisfaction", "watch_seconds"]).to_pandas()
     both = found.merge(feed.truth.to_pandas(), on="impression_id", suffixes=("", "_true"), validate="1:1")
     assert len(both) == feed.truth.num_rows
     assert (both["click"] == both["click_true"]).all()
     assert (both["satisfaction"] == both["satisfaction_true"]).all()
     assert np.allclose(both["watch_seconds"], both["watch_seconds_true"])
-    assert result.num_engagements_unattributed == 0
-    assert result.num_impressions_duplicate == 60
-    assert result.num_engagements_duplicate > 0
+    assert result.counts["engagements_attributed"] + result.counts["engagements_duplicate"] == feed.engagements.num_rows
+    assert result.counts["impressions_duplicate"] == 60
+    assert result.counts["engagements_duplicate"] > 0
     assert feed.engagements["impression_id"].null_count > 0
 
 
