@@ -49,10 +49,11 @@ def previous_report(metadata_file, folder):
         folder: of the current `IngestionReport`.
 
     Returns:
-        Its folder; None where there was no such ingestion.
+        Its folder; None where there was no such ingestion, or its report has no label counts, as of an older version.
     """
     store = open_metadata(metadata_file)
-    others = [report for report in live_artifacts(store, IngestionReport.TYPE_NAME) if report.uri != folder]
+    reports = live_artifacts(store, IngestionReport.TYPE_NAME)
+    others = [report for report in reports if report.uri != folder and Path(report.uri, LABEL_COUNTS_FILE).exists()]
     return next((report.uri for report in newest_first(store, others)), None)
 
 
