@@ -9,7 +9,7 @@ from benchmarks.figures import PROJECT
 from benchmarks.history import __main__ as command
 from benchmarks.history.gains import CLICK_AUC_GAIN, Gain, gain_figures, gain_rows, gain_table, gains, interval
 from benchmarks.history.study import OWN_TRAINING, in_best_form, prepare, refreshed_otherwise, without_past
-from data.columns import history_fields, labelled_schema
+from data.columns import aggregate_entries, history_fields, labelled_schema
 from data.examples import read_examples
 from models.config import TaskConfig
 from pipeline.config import load
@@ -162,4 +162,5 @@ def test_evaluation_rows_come_with_their_keys_and_labels(tmp_path):
     assert [key.decode() for key in prepared.rows.keys["item_id"]] == raw["item_id"].to_pylist()
     np.testing.assert_array_equal(prepared.rows.labels["click"], raw["click"].to_numpy())
     assert sum(len(batch["surface"]) for batch in prepared.batches) == len(raw)
-    assert prepared.batches[0]["item_history"].shape[1] == 15
+    (aggregate,) = (one for one in config.data.history.aggregates if one.key == ("item_id",))
+    assert prepared.batches[0]["item_history"].shape[1] == len(aggregate_entries(aggregate))
