@@ -10,9 +10,7 @@ from data.history.facts import counts_item_age, keyed_aggregate
 from data.history.features import user_aggregates, vectors
 from data.history.sequences import sequence_features
 from data.history.timeline import cutoffs, delay_us, key_codes
-
-LAST_IMPRESSED_AT_MS = "last_impressed_at_ms"
-FIRST_IMPRESSED_AT_MS = "first_impressed_at_ms"
+from data.schema import FIRST_IMPRESSED_AT_MS, LAST_IMPRESSED_AT_MS
 
 
 def user_state(rows, facts, config, at_us):
