@@ -1,206 +1,208 @@
-"""Configuration of the ranker and its training."""
+"""Configuration of the ranker: features, body, towers, heads, balancing."""
 
-from typing import Annotated, Literal
+import itertools
+from typing import Literal
 
 import pydantic
 
 from data.config import FrozenConfig
 from data.schema import CLICK, KEY_COLUMNS, LABELS, SATISFACTION, WATCH_SECONDS, mask_name, weight_name
-
-Units = Annotated[int, pydantic.Field(ge=1)]
-
-
-class CategoricalFeatureConfig(FrozenConfig):
-    """A column of strings or integers, turned into an embedding by way of a vocabulary.
-
-    Attributes:
-        kind: "categorical".
-        name: column of the labelled rows.
-        dimension: width of the embedding.
-        min_count: values seen less often in training share the out-of-vocabulary buckets.
-        num_oov_buckets: at least 1.
-        default: stands in where a row or a request lacks the column; "" in a column of integers is a value of its own.
-    """
-
-    kind: Literal["categorical"]
-    name: str
-    dimension: int = pydantic.Field(8, ge=1)
-    min_count: int = pydantic.Field(1, ge=1)
-    num_oov_buckets: int = pydantic.Field(1, ge=1)
-    default: str | int = ""
-
-
-class NumericFeatureConfig(FrozenConfig):
-    """A column with a number in a row, or with a vector of them, of which each entry is transformed by itself.
-
-    Attributes:
-        kind: "numeric".
-        name: column of the labelled rows.
-        transform: "zscore", "log" (log1p of the value clipped at 0, then z-score) or "bucket" (quantile buckets, embedded).
-        num_buckets: of the "bucket" transform.
-        dimension: width of the embedding of a bucket.
-        default: stands in where a row or a request lacks the column, in every entry of a vector.
-        size: numbers in a row; None takes the shape that the data declares, and 1 where it declares none. The pipeline
-            fills it in for columns of history.
-    """
-
-    kind: Literal["numeric"]
-    name: str
-    transform: Literal["zscore", "log", "bucket"] = "zscore"
-    num_buckets: int = pydantic.Field(20, ge=2)
-    dimension: int = pydantic.Field(8, ge=1)
-    default: float = 0.0
-    size: int | None = pydantic.Field(None, ge=1)
-
-
-class SequenceFeatureConfig(FrozenConfig):
-    """A column with a list of strings in a row, newest first: the mean of their embeddings, zeros for an empty list.
-
-    Attributes:
-        kind: "sequence".
-        name: column of the labelled rows.
-        dimension: width of the embedding; None with `shares`.
-        shares: categorical feature whose vocabulary and embedding table the entries use too; None for their own.
-        max_length: only so many entries, the newest, are read.
-        min_count: entries seen less often in training share the out-of-vocabulary buckets; of an own vocabulary.
-        num_oov_buckets: at least 1; of an own vocabulary.
-    """
-
-    kind: Literal["sequence"]
-    name: str
-    dimension: int | None = pydantic.Field(None, ge=1)
-    shares: str | None = None
-    max_length: int = pydantic.Field(20, ge=1)
-    min_count: int = pydantic.Field(1, ge=1)
-    num_oov_buckets: int = pydantic.Field(1, ge=1)
-
-    @pydantic.model_validator(mode="after")
-    def _has_one_table(self):
-        if (self.dimension is None) == (self.shares is None):
-            raise ValueError(
-                f"one of dimension and shares must be given. Received: dimension={self.dimension}, shares={self.shares}"
-            )
-        if self.shares is not None and (self.min_count, self.num_oov_buckets) != (1, 1):
-            raise ValueError(
-                f"min_count and num_oov_buckets must be set at the feature that is shared. Received: shares={self.shares}"
-            )
-        return self
-
-
-FeatureConfig = Annotated[
-    CategoricalFeatureConfig | NumericFeatureConfig | SequenceFeatureConfig, pydantic.Field(discriminator="kind")
-]
+from models.balancing.config import BalancingConfig, StaticConfig
+from models.bodies.config import BodyConfig, InteractionConfig, SharedBottomConfig
+from models.feature_config import FeatureConfig, NumericFeatureConfig, Units, check_features, require_once
+from models.heads.config import GRADE, PROBABILITY, SECONDS, BinaryHeadConfig, HeadConfig, Log1pHeadConfig
 
 
 class SmallTowerConfig(FrozenConfig):
     """Under-parameterised auxiliary towers, present in training only.
 
     Attributes:
-        kind: "linear" (one layer) or "pooled" (average-pool the representation into groups, then one layer).
-        width: units averaged into one group; only for "pooled", where it must divide the bottom's width.
+        kind: "linear" (one layer), "pooled" (average-pool the representation into groups, then one layer), "bottleneck" (a
+            linear layer of `width` units, then the output: less rank) or "mlp" (a ReLU layer of `width` units).
+        width: units averaged into one group of "pooled", where it must divide the representation's; units of the hidden
+            layer of "bottleneck" and "mlp".
         gamma: weight of the auxiliary loss relative to the main one; 0 for no small towers.
+        temperature: that the auxiliary outputs are divided by before the loss, positive; above 1 the tower is asked for
+            steeper outputs.
         tasks: labels that get a small tower, at least one; None for all.
     """
 
-    kind: Literal["linear", "pooled"] = "linear"
+    kind: Literal["linear", "pooled", "bottleneck", "mlp"] = "linear"
     width: int = pydantic.Field(1, ge=1)
     gamma: float = pydantic.Field(1.0, ge=0)
+    temperature: float = pydantic.Field(1.0, gt=0)
     tasks: tuple[str, ...] | None = pydantic.Field(None, min_length=1)
 
     @pydantic.model_validator(mode="after")
     def _width_is_read(self):
         if self.kind == "linear" and self.width != 1:
-            raise ValueError(f"small_tower.width belongs to kind pooled. Received: kind=linear, width={self.width}")
+            raise ValueError(f"small_tower.width has no meaning for kind linear. Received: width={self.width}")
         return self
+
+
+class BiasTowerConfig(FrozenConfig):
+    """A shallow tower over what surrounds an item, added to the output in training and neutral when served.
+
+    Attributes:
+        features: names of features that this tower reads, and the body does not.
+        units: widths of its hidden layers; none for a linear tower.
+        dropout: rate in [0, 1) at which a row's bias is left out in training.
+        tasks: labels whose output it is added to.
+    """
+
+    features: tuple[str, ...] = pydantic.Field(min_length=1)
+    units: tuple[Units, ...] = ()
+    dropout: float = pydantic.Field(0.1, ge=0, lt=1)
+    tasks: tuple[str, ...] = pydantic.Field((CLICK, WATCH_SECONDS), min_length=1)
 
 
 class TaskConfig(FrozenConfig):
     """One task: a label, its head and its weight.
 
     Attributes:
-        label: one of `data.schema.LABELS`; the mask column follows from it.
-        head: "binary" (sigmoid, cross entropy) or "log1p" (squared error of log(1 + seconds)).
+        label: column of the rows, one of `data.schema.LABELS` in the pipeline; the mask column follows from it.
+        head: as `models.heads.config`; a kind alone may be given as a string.
         weight: of the task in the total loss.
+        given: label of a binary task before this one on which this binary task depends: its tower gives the probability given
+            the other, its loss and its served value are those of the product, over all rows (ESMM); None for none.
+        calibration: how served values are corrected on the validation rows: "platt" (of a probability), "isotonic", or "none".
     """
 
-    label: Literal["click", "watch_seconds", "satisfaction"]
-    head: Literal["binary", "log1p"]
+    label: str
+    head: HeadConfig
     weight: float = pydantic.Field(1.0, ge=0)
+    given: str | None = None
+    calibration: Literal["none", "platt", "isotonic"] = "none"
 
     @pydantic.model_validator(mode="after")
     def _head_suits_label(self):
-        head = "log1p" if self.label == WATCH_SECONDS else "binary"
-        if self.head != head:
-            raise ValueError(f"head of the task {self.label} must be {head}. Received: {self.head}")
+        allowed = {CLICK: (PROBABILITY,), WATCH_SECONDS: (SECONDS,), SATISFACTION: (PROBABILITY, GRADE)}.get(self.label)
+        if allowed is not None and self.head.serves not in allowed:
+            raise ValueError(f"head of the task {self.label} must serve a {' or '.join(allowed)}. Received: {self.head.kind}")
+        if self.given is not None and self.head.serves != PROBABILITY:
+            raise ValueError(f"given belongs to a task with a binary head. Received: head={self.head.kind}")
+        if self.calibration == "platt" and self.head.serves == SECONDS:
+            raise ValueError(f"calibration of the task {self.label} must be isotonic or none. Received: platt")
         return self
 
 
 class ModelConfig(FrozenConfig):
-    """Features -> embeddings -> shared bottom -> main tower and small tower per task -> heads.
+    """Features -> embeddings -> interaction -> body -> main tower and small tower per task -> heads.
 
     Attributes:
         features: inputs; a label, its mask or weight, or a key column is refused.
-        bottom_units: widths of the shared bottom's layers.
+        interaction: of features in front of the body; None for features side by side.
+        body: what the towers read.
         tower_units: widths of every main tower's hidden layers.
-        dropout: rate in [0, 1) after every hidden layer of bottom and towers.
+        dropout: rate in [0, 1) after every hidden layer of body and towers.
         embedding_l2: weight of the squared embeddings of a batch in the loss.
         small_tower: auxiliary towers; None for none.
+        bias_tower: of position and surface; None for none.
         tasks: at least one, each label once.
+        balancing: of the tasks' losses.
     """
 
     features: tuple[FeatureConfig, ...] = pydantic.Field(min_length=1)
-    bottom_units: tuple[Units, ...] = pydantic.Field((128, 64), min_length=1)
+    interaction: InteractionConfig | None = None
+    body: BodyConfig = SharedBottomConfig()
     tower_units: tuple[Units, ...] = (64,)
     dropout: float = pydantic.Field(0.0, ge=0, lt=1)
     embedding_l2: float = pydantic.Field(0.0, ge=0)
     small_tower: SmallTowerConfig | None = SmallTowerConfig()
+    bias_tower: BiasTowerConfig | None = None
     tasks: tuple[TaskConfig, ...] = pydantic.Field(
         (
-            TaskConfig(label=CLICK, head="binary"),
-            TaskConfig(label=WATCH_SECONDS, head="log1p", weight=0.2),
-            TaskConfig(label=SATISFACTION, head="binary"),
+            TaskConfig(label=CLICK, head=BinaryHeadConfig()),
+            TaskConfig(label=WATCH_SECONDS, head=Log1pHeadConfig(), weight=0.2),
+            TaskConfig(label=SATISFACTION, head=BinaryHeadConfig()),
         ),
         min_length=1,
     )
+    balancing: BalancingConfig = StaticConfig()
+
+    @property
+    def body_features(self):
+        """Features that the body reads."""
+        of_bias = self.bias_tower.features if self.bias_tower else ()
+        return tuple(feature for feature in self.features if feature.name not in of_bias)
+
+    @property
+    def bias_features(self):
+        """Features that the bias tower reads."""
+        of_bias = self.bias_tower.features if self.bias_tower else ()
+        return tuple(feature for feature in self.features if feature.name in of_bias)
+
+    @property
+    def columns(self):
+        """Names of the data's columns that the features read, each once."""
+        names = [name for feature in self.features if feature.kind != "cross" for name in (feature.name,)]
+        return tuple(dict.fromkeys(names))
 
     @pydantic.field_validator("features")
     @classmethod
     def _features_may_be_read(cls, features):
         forbidden = {*LABELS, *map(mask_name, LABELS), *map(weight_name, LABELS), *KEY_COLUMNS}
-        for name in _names_once("features.name", [feature.name for feature in features]):
-            if name in forbidden:
-                raise ValueError(f"features.name must not be a label, a mask, a weight or a key column. Received: {name}")
-        categories = sorted(feature.name for feature in features if feature.kind == "categorical")
         for feature in features:
-            if feature.kind == "sequence" and feature.shares not in (None, *categories):
+            if feature.name in forbidden:
                 raise ValueError(
-                    f"features.{feature.name}.shares must be a categorical feature, one of {categories}. "
-                    f"Received: {feature.shares}"
+                    f"features.name must not be a label, a mask, a weight or a key column. Received: {feature.name}"
                 )
-        return features
+        return check_features(features)
 
-    @pydantic.field_validator("tasks")
-    @classmethod
-    def _tasks_differ(cls, tasks):
-        _names_once("tasks.label", [task.label for task in tasks])
-        return tasks
+    @pydantic.model_validator(mode="after")
+    def _tasks_fit(self):
+        labels = require_once("tasks.label", [task.label for task in self.tasks])
+        names = {feature.name: feature for feature in self.features}
+        for index, task in enumerate(self.tasks):
+            for name in (task.label, mask_name(task.label), weight_name(task.label)):
+                if name in names:
+                    raise ValueError(f"features.name must not be a label, a mask or a weight. Received: {name}")
+            binary = [other.label for other in self.tasks[:index] if other.head.serves == PROBABILITY]
+            if task.given is not None and task.given not in binary:
+                raise ValueError(
+                    f"tasks.{index}.given must be a binary task before it, one of {binary}. Received: {task.given}"
+                )
+            duration = getattr(task.head, "duration", None)
+            if duration is not None and not _is_monotone(names.get(duration)):
+                raise ValueError(
+                    f"tasks.{index}.head.duration must be a numeric feature, not a piecewise one. Received: {duration}"
+                )
+        for key, subset in (("small_tower", self.small_tower), ("bias_tower", self.bias_tower)):
+            for label in require_once(f"{key}.tasks", (subset and subset.tasks) or ()):
+                if label not in labels:
+                    raise ValueError(f"{key}.tasks must be labels of tasks ({', '.join(labels)}). Received: {label}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _bias_tower_fits(self):
+        if self.bias_tower is None:
+            return self
+        names = [feature.name for feature in self.features]
+        for name in require_once("bias_tower.features", self.bias_tower.features):
+            if name not in names:
+                raise ValueError(f"bias_tower.features must be names of features. Received: {name}")
+        if not self.body_features:
+            raise ValueError("bias_tower.features must leave a feature to the body. Received: all of them")
+        for feature in self.features:
+            of = {getattr(feature, "shares", None), getattr(feature, "query", None), *getattr(feature, "of", ())} - {None}
+            if any((name in self.bias_tower.features) != (feature.name in self.bias_tower.features) for name in of):
+                raise ValueError(f"bias_tower.features must not share tables with the body. Received: {feature.name}")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _small_tower_fits(self):
-        small_tower = self.small_tower
-        if small_tower is None or small_tower.gamma == 0:
+        small_tower, width = self.small_tower, self.body.width
+        if small_tower is None or small_tower.gamma == 0 or width is None:
             return self
-        labels = [task.label for task in self.tasks]
-        for label in _names_once("small_tower.tasks", small_tower.tasks or ()):
-            if label not in labels:
-                raise ValueError(f"small_tower.tasks must be labels of tasks ({', '.join(labels)}). Received: {label}")
-        if small_tower.kind == "pooled" and self.bottom_units[-1] % small_tower.width:
+        if small_tower.kind == "pooled" and width % small_tower.width:
             raise ValueError(
-                "small_tower.width must divide the last of bottom_units. "
-                f"Received: width={small_tower.width}, bottom_units={list(self.bottom_units)}"
+                f"small_tower.width must divide the units of the body's output, {width}. Received: width={small_tower.width}"
             )
-        if not self.tower_units and (small_tower.kind == "linear" or small_tower.width == 1):
-            raise ValueError("small_tower must be simpler than the main tower; set gamma = 0. Received: tower_units=[]")
+        if not is_simpler(small_tower, width, self.tower_units):
+            raise ValueError(
+                "small_tower must have fewer parameters than the main tower and no more rank; set gamma = 0 or another kind. "
+                f"Received: kind={small_tower.kind}, width={small_tower.width}, tower_units={list(self.tower_units)}"
+            )
         return self
 
     def sized(self, size_by_name):
@@ -226,28 +228,35 @@ class ModelConfig(FrozenConfig):
         return self.model_copy(update={"features": tuple(features)})
 
 
-def _names_once(key, names):
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{key} must hold every name once. Received: {name} twice")
-    return names
+def is_simpler(small_tower, width, tower_units):
+    """Whether a small tower has fewer parameters than the main tower, and none of its layers more units.
 
+    Args:
+        small_tower: `SmallTowerConfig`.
+        width: units of the representation.
+        tower_units: widths of the main tower's hidden layers.
 
-class TrainConfig(FrozenConfig):
-    """How the ranker is trained.
-
-    Attributes:
-        batch_size: rows a step.
-        epochs: passes over the training split.
-        optimizer: "adam" or "adagrad".
-        learning_rate: positive.
-        shuffle_rows: size of the shuffle buffer.
-        seed: of initial values, shuffling and dropout.
+    Returns:
+        bool.
     """
+    hidden = {"linear": (), "pooled": (), "bottleneck": (small_tower.width,), "mlp": (small_tower.width,)}[small_tower.kind]
+    inputs = width // small_tower.width if small_tower.kind == "pooled" else width
+    if max(hidden, default=1) > min((width, *tower_units)):
+        return False
+    return num_parameters((inputs, *hidden, 1)) < num_parameters((width, *tower_units, 1))
 
-    batch_size: int = pydantic.Field(512, ge=1)
-    epochs: int = pydantic.Field(1, ge=1)
-    optimizer: Literal["adam", "adagrad"] = "adam"
-    learning_rate: float = pydantic.Field(1e-3, gt=0)
-    shuffle_rows: int = pydantic.Field(100_000, ge=1)
-    seed: int = 0
+
+def num_parameters(widths):
+    """Kernels and biases of dense layers.
+
+    Args:
+        widths: of the input and of every layer.
+
+    Returns:
+        int.
+    """
+    return sum((before + 1) * after for before, after in itertools.pairwise(widths))
+
+
+def _is_monotone(feature):
+    return feature is not None and feature.kind == "numeric" and feature.transform != "piecewise"

@@ -1,0 +1,1 @@
+"""Heads: what a tower's output means, how it is trained and what is served for it; one kind a file."""
