@@ -2,6 +2,7 @@
 
 ModelError
 ├── FeatureError   a configured feature and the column that it names do not fit
+├── HeadError      the training rows do not define what a head must know of them
 ├── DivergedError  the training loss is no longer a number
 ├── ExportError    a trained ranker cannot be served as configured
 └── MetricError    a measure that these rows do not define, such as the AUC of one class
@@ -14,6 +15,10 @@ class ModelError(Exception):
 
 class FeatureError(ModelError):
     """A configured feature whose column is absent or of the wrong type."""
+
+
+class HeadError(ModelError):
+    """A head that cannot be fitted to the labels of the training rows."""
 
 
 class DivergedError(ModelError):
