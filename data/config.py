@@ -10,6 +10,8 @@ from data.schema import (
     FIRST_IMPRESSED_AT_MS,
     LAST_IMPRESSED_AT_MS,
     PUBLISHED_AT_MS,
+    SPLITS,
+    VALIDATION_SPLIT,
     ColumnType,
     EngagementKind,
 )
@@ -188,7 +190,9 @@ class SplitConfig(FrozenConfig):
         eval_until: last evaluation day; None for all that follow.
         train_from: first training day; None for all that precede.
         gap_days: days before the first evaluation day that do not train.
-        holdout_share: share of users, by a hash of their id, whose rows never train; they are evaluated like all others.
+        validation_days: the last training days, so many of them, stop training, fit calibration and are tuned on.
+        holdout_share: share of users, by a hash of their id, whose rows neither train nor validate; they are evaluated like
+            all others.
     """
 
     eval_from: datetime.date | None = None
@@ -196,7 +200,13 @@ class SplitConfig(FrozenConfig):
     eval_until: datetime.date | None = None
     train_from: datetime.date | None = None
     gap_days: int = pydantic.Field(0, ge=0)
+    validation_days: int = pydantic.Field(0, ge=0)
     holdout_share: float = pydantic.Field(0.0, ge=0, lt=1)
+
+    @property
+    def names(self):
+        """Names of the splits that rows are written to, of `data.schema.SPLITS`."""
+        return tuple(split for split in SPLITS if split != VALIDATION_SPLIT or self.validation_days)
 
     @pydantic.model_validator(mode="after")
     def _days_are_in_order(self):

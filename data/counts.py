@@ -11,7 +11,7 @@ REASON_NAMESPACE = "ingest_reasons"
 LOGS = ("impressions", "engagements", "users", "items")
 # Every record that was read has exactly one of these outcomes.
 OUTCOMES_BY_LOG = {
-    "impressions": ("train", "eval", "outside", "open", "sampled_out", "duplicate", "dead_lettered"),
+    "impressions": ("train", "validation", "eval", "outside", "open", "sampled_out", "duplicate", "dead_lettered"),
     "engagements": (
         "attributed",
         "duplicate",
@@ -34,10 +34,11 @@ class Counts:
     Attributes:
         impressions_read: records of the impression log.
         impressions_train: labelled rows of the training days.
+        impressions_validation: labelled rows of the last training days, set aside for validation.
         impressions_eval: labelled rows of the evaluation days.
         impressions_outside: rows on other days or of held-out users, not written.
         impressions_open: rows not written because the window of a label was still open (`attribution.delayed = "drop"`).
-        impressions_sampled_out: negative training rows not written.
+        impressions_sampled_out: negative rows of training and validation not written.
         impressions_duplicate: repeated deliveries.
         impressions_dead_lettered: records that could not be read.
         engagements_read: records of the engagement log.
@@ -60,6 +61,7 @@ class Counts:
 
     impressions_read: int = 0
     impressions_train: int = 0
+    impressions_validation: int = 0
     impressions_eval: int = 0
     impressions_outside: int = 0
     impressions_open: int = 0
@@ -136,13 +138,13 @@ class Counts:
                 )
 
     def require_rows(self, split):
-        """Demands that there is something to train on and something to evaluate on.
+        """Demands that there is something to train on, to validate on if wanted, and to evaluate on.
 
         Args:
             split: `SplitConfig`.
 
         Raises:
-            EmptyLogError: If the log, the training days or the evaluation days hold no labelled row.
+            EmptyLogError: If the log, the training, validation or evaluation days hold no labelled row.
         """
         num_usable = self.impressions_read - self.impressions_duplicate - self.impressions_dead_lettered
         if not num_usable:
@@ -154,11 +156,14 @@ class Counts:
         last_days = "the last day" if split.eval_days == 1 else f"the last {split.eval_days} days"
         eval_from = split.eval_from or last_days
         eval_until = split.eval_until or "the last day"
-        for num_rows, name, days in (
-            (self.impressions_train, "a training", f"from {train_from} until before {eval_from}"),
-            (self.impressions_eval, "an evaluation", f"from {eval_from} until {eval_until}"),
+        num_validated = split.validation_days
+        before = f", of which the last {num_validated} validate" if num_validated else ""
+        for is_wanted, num_rows, name, days in (
+            (True, self.impressions_train, "a training", f"from {train_from} until before {eval_from}{before}"),
+            (num_validated, self.impressions_validation, "a validation", f"the last {num_validated} before {eval_from}"),
+            (True, self.impressions_eval, "an evaluation", f"from {eval_from} until {eval_until}"),
         ):
-            if not num_rows:
+            if is_wanted and not num_rows:
                 raise EmptyLogError(
                     f"data.split: no impression is left for {name} day ({days}). Received: {num_usable} impressions: "
                     f"{self._whereabouts()}{_OPEN_ADVICE if self.impressions_open else ''}"
@@ -167,6 +172,7 @@ class Counts:
     def _whereabouts(self):
         number_by_place = {
             "to train": self.impressions_train,
+            "to validate": self.impressions_validation,
             "to evaluate": self.impressions_eval,
             "on other days or held out": self.impressions_outside,
             "with labels still open": self.impressions_open,

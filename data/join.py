@@ -44,7 +44,7 @@ class IngestLogs(beam.PTransform):
 
     Args:
         config: `DataConfig`, checked by `data.ingest.check_source`.
-        split_uris: folder by split name, "train" and "eval".
+        split_uris: folder by split name, of `SplitConfig.names`.
         tables_uri: folder of the tables.
         report_uri: folder of dead letters and label counts.
         spill_uri: folder for parts on their way, local for local runners, else one that all workers reach; the caller

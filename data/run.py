@@ -21,7 +21,7 @@ def run_ingestion(config, split_uris, tables_uri, report_uri, spill_uri, beam_ar
 
     Args:
         config: `DataConfig`, checked by `data.ingest.check_source`.
-        split_uris: folder by split name, "train" and "eval".
+        split_uris: folder by split name, of `SplitConfig.names`.
         tables_uri: folder of the published tables.
         report_uri: folder of dead letters and label counts.
         spill_uri: folder for data on its way; what this run writes there is removed at its end.

@@ -98,8 +98,10 @@ SAMPLING_RATE = "sampling_rate"
 KEY_COLUMNS = ("impression_id", "request_id", "day", IMPRESSED_AT_MS, "model_version", "arm", "propensity", SAMPLING_RATE)
 
 TRAIN_SPLIT = "train"
+# Stops training, fits calibration and is tuned on; absent where no day is set aside for it.
+VALIDATION_SPLIT = "validation"
 EVAL_SPLIT = "eval"
-SPLITS = (TRAIN_SPLIT, EVAL_SPLIT)
+SPLITS = (TRAIN_SPLIT, VALIDATION_SPLIT, EVAL_SPLIT)
 
 # Value of a threshold that makes satisfaction a grade within 0 and 1.
 GRADED = "graded"

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from data.columns import labelled_schema
 from data.delays import label_weights
 from data.sampling import is_kept, sampling_rates
-from data.schema import EVAL_SPLIT, IMPRESSED_AT_MS, SAMPLING_RATE, SPLITS, TRAIN_SPLIT
+from data.schema import EVAL_SPLIT, IMPRESSED_AT_MS, SAMPLING_RATE, TRAIN_SPLIT, VALIDATION_SPLIT
 from data.split import split_of
 
 _OPEN, _SAMPLED_OUT = "open", "sampled_out"
@@ -30,13 +30,13 @@ def select_rows(rows, config, last_day, delay_counts=None, watermark_us=None):
         outcome, as in `data.counts.OUTCOMES_BY_LOG`.
     """
     outcomes = split_of(rows["day"], rows["user_id"], config.split, last_day)
-    is_inside = (outcomes == TRAIN_SPLIT) | (outcomes == EVAL_SPLIT)
+    is_trained = (outcomes == TRAIN_SPLIT) | (outcomes == VALIDATION_SPLIT)
+    is_inside = is_trained | (outcomes == EVAL_SPLIT)
     outcomes[is_inside & np.asarray(rows["is_dropped"]).astype(bool)] = _OPEN
     if config.negative_sampling is not None:
         rates = sampling_rates(rows, config.negative_sampling)
-        is_train = outcomes == TRAIN_SPLIT
-        outcomes[is_train & ~is_kept(rows, rates)] = _SAMPLED_OUT
-        rows = rows.append_column(SAMPLING_RATE, pa.array(np.where(is_train, rates, 1.0), pa.float32()))
+        outcomes[is_trained & ~is_kept(rows, rates)] = _SAMPLED_OUT
+        rows = rows.append_column(SAMPLING_RATE, pa.array(np.where(is_trained, rates, 1.0), pa.float32()))
     if config.attribution.delayed == "weight":
         for name, weights in label_weights(rows, delay_counts, config, watermark_us).items():
             # Only the loss is corrected; a measure on the evaluation days stays what it says.
@@ -47,5 +47,5 @@ def select_rows(rows, config, last_day, delay_counts=None, watermark_us=None):
     # Sorted rows, so neighbours may be one user's; the order must depend on nothing but the rows.
     order = np.random.default_rng(rows.num_rows).permutation(rows.num_rows)
     outcomes_in_order = outcomes[order]
-    selected = {split: rows.take(pa.array(order[outcomes_in_order == split])) for split in SPLITS}
+    selected = {split: rows.take(pa.array(order[outcomes_in_order == split])) for split in config.split.names}
     return selected, dict(collections.Counter(outcomes.tolist()))

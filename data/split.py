@@ -1,4 +1,4 @@
-"""Split by day and user: which day an impression falls on, and whether it trains, evaluates, or lies outside."""
+"""Split by day and user: which day an impression falls on, and whether it trains, validates, evaluates, or lies outside."""
 
 import datetime
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.batches import hash_of
-from data.schema import EVAL_SPLIT, TRAIN_SPLIT
+from data.schema import EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
 
 OUTSIDE_SPLIT = "outside"
 
@@ -57,7 +57,7 @@ def split_of(days, user_ids, config, last_day):
         last_day: last day of the log, from which `eval_days` count back.
 
     Returns:
-        (rows,) NumPy array of "train", "eval" and "outside".
+        (rows,) NumPy array of "train", "validation", "eval" and "outside".
     """
     eval_from = first_eval_day(config, last_day)
     unique = pc.unique(days)
@@ -67,7 +67,7 @@ def split_of(days, user_ids, config, last_day):
     splits = names[np.asarray(pc.index_in(days, value_set=unique))]
     if config.holdout_share:
         share = hash_of(user_ids, _HOLDOUT_HASH_KEY) / 2.0**64
-        splits[(splits == TRAIN_SPLIT) & (share < config.holdout_share)] = OUTSIDE_SPLIT
+        splits[(splits != EVAL_SPLIT) & (share < config.holdout_share)] = OUTSIDE_SPLIT
     return splits
 
 
@@ -92,6 +92,8 @@ def _split_of_day(day, config, eval_from):
     if day >= eval_from:
         is_inside = config.eval_until is None or day <= config.eval_until.isoformat()
         return EVAL_SPLIT if is_inside else OUTSIDE_SPLIT
-    train_until = (datetime.date.fromisoformat(eval_from) - datetime.timedelta(days=config.gap_days)).isoformat()
-    is_inside = day < train_until and (config.train_from is None or day >= config.train_from.isoformat())
-    return TRAIN_SPLIT if is_inside else OUTSIDE_SPLIT
+    train_until = datetime.date.fromisoformat(eval_from) - datetime.timedelta(days=config.gap_days)
+    if day >= train_until.isoformat() or (config.train_from is not None and day < config.train_from.isoformat()):
+        return OUTSIDE_SPLIT
+    validated_from = (train_until - datetime.timedelta(days=config.validation_days)).isoformat()
+    return VALIDATION_SPLIT if day >= validated_from else TRAIN_SPLIT

@@ -24,7 +24,7 @@ from data.history.facts import facts_of, keyed_columns, keyed_facts
 from data.history.features import attach_features, keyed_features, user_features
 from data.history.state import keyed_state, pair_states, user_state
 from data.report import label_counts
-from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA, SPLITS
+from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, ENGAGEMENT_SCHEMA, IMPRESSION_SCHEMA
 from data.selection import select_rows
 from data.sources import kuairand
 from data.sources.events import ENGAGEMENTS, IMPRESSIONS, ITEMS, USERS
@@ -275,7 +275,7 @@ class WriteRows(_Stage):
         selected, num_by_outcome = select_rows(rows, self._config, extent.last_day, counts, watermark_us)
         for outcome, num_rows in num_by_outcome.items():
             count(f"impressions_{outcome}", num_rows)
-        for split in SPLITS:
+        for split in self._config.split.names:
             if selected[split].num_rows:
                 outputs.write_shard(self._split_uris[split], number, self._num_parts, selected[split])
 

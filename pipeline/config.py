@@ -11,7 +11,9 @@ import pydantic
 from data.columns import aggregate_column, aggregate_entries, labelled_schema
 from data.config import DataConfig, FrozenConfig
 from data.schema import LABELS
-from models.config import ModelConfig, TrainConfig
+from models.config import ModelConfig
+from models.heads.config import PROBABILITY
+from models.train_config import TrainConfig
 from pipeline.errors import ConfigError
 from serving.config import ServingConfig
 
@@ -146,6 +148,9 @@ class Config(FrozenConfig):
         schema = labelled_schema(self.data)
         known = set(schema.names)
         for index, feature in enumerate(self.sized_model.features):
+            if feature.kind == "cross":
+                _require_no_column(f"model.features.{index}.name", feature.name, known)
+                continue
             _require_column(f"model.features.{index}.name", feature.name, known)
             _require_suited_column(f"model.features.{index}", feature, schema.field(feature.name).type)
         for index, name in enumerate(self.evaluation.slices):
@@ -161,11 +166,30 @@ class Config(FrozenConfig):
         labels = {task.label for task in self.model.tasks}
         if labels != set(LABELS):
             raise ValueError(f"model.tasks must be {', '.join(LABELS)}, which the service blends. Received: {sorted(labels)}")
-        binary = {task.label for task in self.model.tasks if task.head == "binary"}
+        binary = {task.label for task in self.model.tasks if task.head.serves == PROBABILITY}
         for label in self.evaluation.min_auc:
             if label not in binary:
                 raise ValueError(f"evaluation.min_auc.{label} must name a binary task, one of {sorted(binary)}")
         return self
+
+    @pydantic.model_validator(mode="after")
+    def _validation_is_set_aside(self):
+        if self.data.split.validation_days:
+            return self
+        asked = {
+            "train.early_stopping": self.train.early_stopping is not None,
+            "train.refit": self.train.refit,
+            **{f"model.tasks.{i}.calibration": task.calibration != "none" for i, task in enumerate(self.model.tasks)},
+        }
+        for key, is_asked in asked.items():
+            if is_asked:
+                raise ValueError(f"{key} needs validation rows: set data.split.validation_days to at least 1. Received: 0")
+        return self
+
+
+def _require_no_column(key, name, known):
+    if name in known:
+        raise ValueError(f"{key} of a cross must not be that of a column. Received: {name}")
 
 
 def _require_column(key, name, known):
@@ -214,7 +238,7 @@ def load(path, overrides=()):
     try:
         return Config.model_validate(tree)
     except pydantic.ValidationError as error:
-        raise ConfigError(f"{path}: {_describe(error)}") from None
+        raise ConfigError(f"{path}: {_describe(error, tree)}") from None
 
 
 def _apply(tree, override):
@@ -233,15 +257,16 @@ def _apply(tree, override):
     tree[leaf] = value
 
 
-_TAGS = ("events", "kuairand", "categorical", "numeric", "sequence")
-
-
-def _describe(error):
-    """One line for all problems that pydantic found."""
+def _describe(error, tree):
+    """One line for all problems that pydantic found in a tree."""
     problems = []
+    locations = [problem["loc"] for problem in error.errors()]
     for problem in error.errors():
-        # A discriminated union adds its tag to the location; a user wrote no such key.
-        key = ".".join(str(part) for part in problem["loc"] if part not in _TAGS)
+        # A list whose entries are all wrong is called too short besides.
+        depth = len(problem["loc"])
+        if problem["type"] == "too_short" and any(each[:depth] == problem["loc"] and len(each) > depth for each in locations):
+            continue
+        key = _dotted_key(problem["loc"], tree)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"
@@ -251,3 +276,16 @@ def _describe(error):
             message = f"{message}. Received: {problem['input']!r}"
         problems.append(f"{key}: {message}" if key else message)
     return "; ".join(problems)
+
+
+def _dotted_key(location, tree):
+    """A problem's key as the user wrote it: a discriminated union adds its tag to the location."""
+    parts = []
+    for index, part in enumerate(location):
+        is_last = index == len(location) - 1
+        is_written = isinstance(tree, list) or (isinstance(tree, dict) and part in tree)
+        if not (is_written or is_last):
+            continue
+        parts.append(str(part))
+        tree = tree[part] if is_written else None
+    return ".".join(parts)

@@ -1,9 +1,12 @@
 """The graph of a job: one small function a component, wired once, for every runner."""
 
+import json
+
 from tfx import v1 as tfx
 from tfx.components.distribution_validator.component import DistributionValidator
 
 from data.columns import labelled_schema
+from data.schema import EVAL_SPLIT, VALIDATION_SPLIT
 from models.config import ModelConfig
 from pipeline.components.baselines import model_in_service, previous_statistics
 from pipeline.components.feature_publisher import FeaturePublisher
@@ -126,6 +129,8 @@ def _blocking_anomalies(config, validators):
 
 
 def _transform(config, examples, schema):
+    # Vocabularies and moments are those of all rows that may train.
+    analyzed = [split for split in config.data.split.names if split != EVAL_SPLIT]
     # What Transform reads of the model: another width of a layer must not send all rows through it again.
     model = ModelConfig(features=config.sized_model.features, tasks=config.model.tasks, small_tower=None)
     return tfx.components.Transform(
@@ -134,20 +139,23 @@ def _transform(config, examples, schema):
         preprocessing_fn="pipeline.transform_module.preprocessing_fn",
         custom_config={"model": model.model_dump_json(), "sources": sources_digest("models")},
         disable_statistics=True,
-        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
+        splits_config=tfx.proto.SplitsConfig(analyze=analyzed, transform=list(config.data.split.names)),
     )
 
 
 def _trainer(config, transform):
+    has_validation = config.data.split.validation_days > 0
     return tfx.components.Trainer(
         run_fn="pipeline.trainer_module.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        # TFX takes an empty list for the evaluation split, so the module is told when there is nothing to validate on.
+        eval_args=tfx.proto.EvalArgs(splits=[VALIDATION_SPLIT] if has_validation else [EVAL_SPLIT]),
         custom_config={
             "model": config.sized_model.model_dump_json(),
             "train": config.train.model_dump_json(),
+            "has_validation": json.dumps(has_validation),
             "sources": sources_digest("models"),
         },
     )

@@ -9,7 +9,6 @@ import tensorflow_model_analysis as tfma
 from tfx.types import artifact_utils
 
 from data.counts import LOGS
-from data.schema import SPLITS
 from pipeline.components.task_evaluator import read_metrics
 from pipeline.ingestion_report import read_counts
 from pipeline.trainer_module import HISTORY_FILE
@@ -146,18 +145,20 @@ def anomalies(runs):
 
 def _ingested(outputs):
     counts = read_counts(_uri(outputs, "report"))
+    validated = f"{counts.impressions_validation:,} to validate, " if counts.impressions_validation else ""
     num_dead = sum(getattr(counts, f"{log}_dead_lettered") for log in LOGS)
     return (
         f"{counts.impressions_read:,} impressions and {counts.engagements_read:,} engagements read: "
-        f"{counts.impressions_train:,} rows to train, {counts.impressions_eval:,} to evaluate, {num_dead:,} dead letters"
-        + (f" in {_uri(outputs, 'report')}" if num_dead else "")
+        f"{counts.impressions_train:,} rows to train, {validated}{counts.impressions_eval:,} to evaluate, "
+        f"{num_dead:,} dead letters" + (f" in {_uri(outputs, 'report')}" if num_dead else "")
     )
 
 
 def _statistics(outputs):
     rows = 0
-    for split in SPLITS:
-        uri = artifact_utils.get_split_uri(outputs["statistics"], split)
+    statistics = artifact_utils.get_single_instance(outputs["statistics"])
+    for split in artifact_utils.decode_split_names(statistics.split_names):
+        uri = artifact_utils.get_split_uri([statistics], split)
         rows += tfdv.load_stats_binary(f"{uri}/FeatureStats.pb").datasets[0].num_examples
     return f"{rows:,} rows"
 
@@ -212,7 +213,7 @@ _DESCRIBE_BY_COMPONENT = {
 }
 
 _ROWS_BY_COMPONENT = {
-    "Transform": lambda counts: counts.impressions_train + counts.impressions_eval,
+    "Transform": lambda counts: counts.impressions_train + counts.impressions_validation + counts.impressions_eval,
     "Trainer": lambda counts: counts.impressions_train,
     "Evaluator": lambda counts: counts.impressions_eval,
     "TaskEvaluator": lambda counts: counts.impressions_eval,

@@ -10,7 +10,7 @@ from data.schema import EVAL_SPLIT, SPLITS, TRAIN_SPLIT
 ANOMALIES_FILE = "SchemaDiff.pb"
 
 # (these rows, the rows that they are compared with)
-DRIFT_PAIRS = tuple((split, split) for split in SPLITS)
+DRIFT_PAIRS = ((TRAIN_SPLIT, TRAIN_SPLIT), (EVAL_SPLIT, EVAL_SPLIT))
 SKEW_PAIRS = ((EVAL_SPLIT, TRAIN_SPLIT),)
 
 _DISTANCES = {
@@ -51,7 +51,10 @@ def schema_anomalies(folder):
     """
     lines = []
     for split in SPLITS:
-        anomalies = _read(f"{folder}/Split-{split}/{ANOMALIES_FILE}")
+        path = f"{folder}/Split-{split}/{ANOMALIES_FILE}"
+        if not fileio.exists(path):
+            continue
+        anomalies = _read(path)
         for column, info in sorted(anomalies.anomaly_info.items()):
             lines.append(f"{split} rows: {column}: {info.short_description}: {info.description}")
         if anomalies.HasField("dataset_anomaly_info"):

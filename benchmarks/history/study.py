@@ -20,7 +20,7 @@ from benchmarks.figures import PROJECT
 from data.columns import history_fields
 from data.ingest import check_source
 from data.run import run_ingestion
-from data.schema import EVAL_SPLIT, SPLITS, TRAIN_SPLIT, mask_name
+from data.schema import EVAL_SPLIT, TRAIN_SPLIT, mask_name
 from models.features import preprocess
 from models.training import fit
 from pipeline.scoring import ScoredRows
@@ -135,10 +135,10 @@ def prepare(config, folder, features):
         `Prepared`.
     """
     check_source(config.data)
-    uris = {name: str(folder / name) for name in (*SPLITS, "tables", "report", "spill")}
+    uris = {name: str(folder / name) for name in (*config.data.split.names, "tables", "report", "spill")}
     for uri in uris.values():
         pathlib.Path(uri).mkdir(parents=True)
-    split_uris = {split: uris[split] for split in SPLITS}
+    split_uris = {split: uris[split] for split in config.data.split.names}
     run_ingestion(config.data, split_uris, uris["tables"], uris["report"], uris["spill"])
     model = config.model.model_copy(update={"features": tuple(features)})
     tft_output = _transform(model, config.job.schema_file, folder)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 
 from data.columns import labelled_schema
 from data.examples import read_examples
-from data.schema import SPLITS
+from data.schema import EVAL_SPLIT, TRAIN_SPLIT
 
 TABLES_REPORT_SPILL = ("tables", "report", "spill")
 
@@ -20,7 +20,7 @@ def split_uris(folder):
     Returns:
         Dict of paths by split.
     """
-    return {split: os.path.join(folder, "examples", f"Split-{split}") for split in SPLITS}
+    return {split: os.path.join(folder, "examples", f"Split-{split}") for split in (TRAIN_SPLIT, EVAL_SPLIT)}
 
 
 def read_written(folder, config=None):

@@ -11,7 +11,6 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from data import ingest
 from data.config import DataConfig
 from data.run import run_ingestion
-from data.schema import SPLITS
 from pipeline.components.artifacts import FeatureTables, IngestionReport
 
 COUNTS_FILE = "counts.json"
@@ -41,14 +40,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         config = DataConfig.model_validate_json(exec_properties["data_config"])
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        examples.split_names = artifact_utils.encode_split_names(list(config.split.names))
         if spans := ingest.spans(config):
             examples.set_string_custom_property("span", spans[-1])
             examples.set_string_custom_property("spans", ",".join(spans))
         report_uri = artifact_utils.get_single_uri(output_dict["report"])
         counts = run_ingestion(
             config,
-            {split: artifact_utils.get_split_uri([examples], split) for split in SPLITS},
+            {split: artifact_utils.get_split_uri([examples], split) for split in config.split.names},
             artifact_utils.get_single_uri(output_dict["feature_tables"]),
             report_uri,
             self._get_tmp_dir(),
@@ -60,7 +59,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 class LogExampleGen(base_beam_component.BaseBeamComponent):
-    """Ingests both logs. Outputs: `examples` (splits train and eval), `feature_tables`, `report`."""
+    """Ingests both logs. Outputs: `examples` (splits as `SplitConfig.names`), `feature_tables`, `report`."""
 
     SPEC_CLASS = _Spec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)

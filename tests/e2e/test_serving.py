@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from data.columns import history_fields
 from data.run import run_ingestion
-from data.schema import EMPTY_HISTORY_FILE, LABELS, SPLITS
+from data.schema import EMPTY_HISTORY_FILE, LABELS
 from pipeline.scoring import score
 from serving.features.tables import FeatureTables
 from serving.model_server.server import ModelServer
@@ -132,10 +132,10 @@ def probes(job, logs, tables, tmp_path_factory):
             keys = {"impression_id": f"probe of {user} and {item}", "user_id": user, "item_id": item}
             file.write(json.dumps({**keys, "impressed_at": now_ms}) + "\n")
     source = config.source.model_copy(update={"impressions": f"{folder}/impressions-*.jsonl.gz"})
-    split_uris = {split: str(folder / split) for split in SPLITS}
+    split_uris = {split: str(folder / split) for split in config.split.names}
     places = [str(folder / name) for name in ("tables", "report", "spill")]
     run_ingestion(config.model_copy(update={"source": source}), split_uris, *places)
-    written = (record.numpy() for split in SPLITS for record in records_of(folder / split))
+    written = (record.numpy() for split in config.split.names for record in records_of(folder / split))
     by_id = {decoded(record)["impression_id"][1][0]: record for record in written}
     return now_ms, {pair: by_id["probe of {} and {}".format(*pair)] for pair in pairs}
 

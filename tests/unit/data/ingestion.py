@@ -8,14 +8,13 @@ from data.columns import labelled_schema
 from data.examples import read_examples
 from data.ingest import check_source
 from data.run import run_ingestion
-from data.schema import SPLITS
 
 
 def ingest(config, folder, beam_args=(), is_checked=True):
     """Counts of the run, which have been proven to add up."""
     if is_checked:
         check_source(config)
-    split_uris = {split: str(folder / "examples" / f"Split-{split}") for split in SPLITS}
+    split_uris = {split: str(folder / "examples" / f"Split-{split}") for split in config.split.names}
     uris = [str(folder / name) for name in ("tables", "report", "spill")]
     counts = run_ingestion(config, split_uris, *uris, beam_args)
     assert list((folder / "spill").iterdir()) == []
@@ -29,7 +28,7 @@ def rows_of(config, folder, split):
 
 def rows_by_id(config, folder):
     """All written rows by impression and user, each with its split."""
-    rows = [{**row, "split": split} for split in SPLITS for row in rows_of(config, folder, split)]
+    rows = [{**row, "split": split} for split in config.split.names for row in rows_of(config, folder, split)]
     by_id = {(row["impression_id"], row["user_id"]): row for row in rows}
     assert len(by_id) == len(rows)
     return by_id

@@ -7,8 +7,9 @@ from data.counts import Counts
 from data.errors import DeadLetterError, EmptyLogError, ReconciliationError
 
 COUNTS = Counts(
-    impressions_read=15,
+    impressions_read=18,
     impressions_train=5,
+    impressions_validation=3,
     impressions_eval=4,
     impressions_outside=1,
     impressions_open=1,
@@ -29,7 +30,7 @@ COUNTS = Counts(
     items_dead_lettered=1,
     reasons={"engagements.unknown_kind": 1, "impressions.missing_user_id": 1, "items.not_a_record": 1},
 )
-SPLIT = SplitConfig(eval_from="2026-01-05", train_from="2026-01-01")
+SPLIT = SplitConfig(eval_from="2026-01-05", train_from="2026-01-01", validation_days=1)
 
 
 def test_what_adds_up_reconciles():
@@ -49,11 +50,15 @@ def test_any_lost_row_is_noticed(name):
     [
         (
             {"impressions_train": 0},
-            r"left for a training day \(from 2026-01-01 until before 2026-01-05\). Received: 12 impressions: 4 to evaluate",
+            r"until before 2026-01-05, of which the last 1 validate\). Received: 15 impressions: 3 to validate, 4 to evaluate",
+        ),
+        (
+            {"impressions_validation": 0},
+            r"a validation day \(the last 1 before 2026-01-05\). Received: 15 impressions: 5 to train, 4 to evaluate",
         ),
         (
             {"impressions_eval": 0},
-            r"an evaluation day .*: 5 to train, 1 on other days or held out, 1 with labels still open, 1 sampled out; set",
+            r"an evaluation day .*: 5 to train, 3 to validate, 1 on other days or held out, 1 with .* open, 1 sampled out; set",
         ),
         (
             {"impressions_read": 15, "impressions_dead_lettered": 13},
@@ -71,6 +76,6 @@ def test_too_many_dead_letters_are_named_with_their_reasons():
     COUNTS.require_readable(0.5)
     with pytest.raises(DeadLetterError, match=r"at most 40.00% of the items .* Received: 1 of 2 \(50.00%\): not_a_record 1"):
         COUNTS.require_readable(0.4)
-    with pytest.raises(DeadLetterError, match=r"at most 1.00% of the impressions .* 1 of 15 \(6.67%\): missing_user_id 1"):
+    with pytest.raises(DeadLetterError, match=r"at most 1.00% of the impressions .* 1 of 18 \(5.56%\): missing_user_id 1"):
         COUNTS.require_readable(0.01)
     Counts().require_readable(0.0)

@@ -57,14 +57,16 @@ def test_open_rows_are_dropped_where_they_would_be_written():
 
 
 @pytest.mark.parametrize("clicks", [0.0, 1.0])
-def test_negatives_of_training_days_are_thinned_and_the_rate_is_on_record(clicks):
-    config = data_config(split={"eval_from": "2026-01-10"}, negative_sampling=NegativeSamplingConfig(keep=0.25))
+def test_negatives_of_training_and_validation_days_are_thinned_and_the_rate_is_on_record(clicks):
+    split = {"eval_from": "2026-01-10", "validation_days": 2}
+    config = data_config(split=split, negative_sampling=NegativeSamplingConfig(keep=0.25))
     selected, outcomes = select_rows(labelled(clicks=clicks), config, "2026-01-17")
-    num_train, num_eval = 9 * 24, NUM_ROWS - 9 * 24
+    num_trained, num_eval = 9 * 24, NUM_ROWS - 9 * 24
     assert outcomes["eval"] == num_eval
-    assert outcomes["train"] + outcomes.get("sampled_out", 0) == num_train
-    assert (outcomes["train"] == num_train) == (clicks == 1.0)
-    assert set(selected["train"]["sampling_rate"].to_pylist()) == {1.0 if clicks else 0.25}
+    assert outcomes["train"] + outcomes["validation"] + outcomes.get("sampled_out", 0) == num_trained
+    assert (outcomes["train"] + outcomes["validation"] == num_trained) == (clicks == 1.0)
+    for name in ("train", "validation"):
+        assert set(selected[name]["sampling_rate"].to_pylist()) == {1.0 if clicks else 0.25}
     assert set(selected["eval"]["sampling_rate"].to_pylist()) == {1.0}
 
 

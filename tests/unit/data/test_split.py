@@ -60,6 +60,21 @@ def test_a_gap_keeps_days_out_of_training():
     assert splits_of(days, config).tolist() == ["train", "outside", "outside", "eval"]
 
 
+def test_the_last_training_days_validate():
+    config = SplitConfig(eval_from="2026-01-06", gap_days=1, validation_days=2, train_from="2026-01-02")
+    days = [f"2026-01-0{day}" for day in range(1, 8)]
+    expected = ["outside", "train", "validation", "validation", "outside", "eval", "eval"]
+    assert splits_of(days, config).tolist() == expected
+    assert config.names == ("train", "validation", "eval")
+    assert SplitConfig(eval_from="2026-01-06").names == ("train", "eval")
+
+
+def test_validation_days_count_back_from_the_last_days_of_a_log():
+    config = SplitConfig(eval_days=1, validation_days=1)
+    days = ["2026-02-27", "2026-02-28", "2026-03-01"]
+    assert splits_of(days, config, "2026-03-01").tolist() == ["train", "validation", "eval"]
+
+
 @pytest.mark.parametrize(("until", "first"), [(None, "2026-03-01"), ("2026-02-27", "2026-02-26")])
 def test_the_last_days_of_the_log_evaluate(until, first):
     config = SplitConfig(eval_days=2, eval_until=until)
@@ -68,14 +83,17 @@ def test_the_last_days_of_the_log_evaluate(until, first):
     assert splits_of([before, first], config, "2026-03-02").tolist() == ["train", "eval"]
 
 
-def test_held_out_users_never_train_and_are_evaluated_like_all():
-    config = SplitConfig(eval_from="2026-01-05", holdout_share=0.25)
+def test_held_out_users_neither_train_nor_validate_and_are_evaluated_like_all():
+    config = SplitConfig(eval_from="2026-01-05", holdout_share=0.25, validation_days=1)
     users = [f"user-{number}" for number in range(4_000)]
     train = splits_of(["2026-01-01"] * 4_000, config, user_ids=users)
     evaluated = splits_of(["2026-01-05"] * 4_000, config, user_ids=users)
     assert abs((train == "outside").mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 4_000)
     assert set(evaluated) == {"eval"}
     assert (splits_of(["2026-01-02"] * 4_000, config, user_ids=users) == train).all()
+    validated = splits_of(["2026-01-04"] * 4_000, config, user_ids=users)
+    assert ((validated == "outside") == (train == "outside")).all()
+    assert set(validated) == {"validation", "outside"}
 
 
 def test_one_beginning():
