@@ -1,11 +1,12 @@
 """Errors of the models package. Each message is one line and names the key.
 
 ModelError
-├── FeatureError   a configured feature and the column that it names do not fit
-├── HeadError      the training rows do not define what a head must know of them
-├── DivergedError  the training loss is no longer a number
-├── ExportError    a trained ranker cannot be served as configured
-└── MetricError    a measure that these rows do not define, such as the AUC of one class
+├── FeatureError      a configured feature and the column that it names do not fit
+├── HeadError         the training rows do not define what a head must know of them
+├── DivergedError     the training loss is no longer a number
+├── CalibrationError  validation rows on which nothing can be calibrated
+├── ExportError       a trained ranker cannot be served as configured
+└── MetricError       a measure that these rows do not define, such as the AUC of one class
 """
 
 
@@ -23,6 +24,10 @@ class HeadError(ModelError):
 
 class DivergedError(ModelError):
     """A loss that is infinite or not a number."""
+
+
+class CalibrationError(ModelError):
+    """Predictions and labels that no calibrator can be fitted to."""
 
 
 class ExportError(ModelError):
