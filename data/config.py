@@ -104,6 +104,7 @@ class AggregateConfig(FrozenConfig):
         key: "user_id", "item_id" or an item column; or "user_id" and an item column.
         windows: trailing windows, as "12h", "7d" or "all".
         measures: impressions, smoothed rates per impression, smoothed mean watch time per impression.
+        refresh_hours: as of `HistoryConfig`, of this aggregate alone; None for that of all.
     """
 
     key: tuple[str, ...] = pydantic.Field(min_length=1, max_length=2)
@@ -111,6 +112,7 @@ class AggregateConfig(FrozenConfig):
     measures: tuple[Measure, ...] = pydantic.Field(
         ("impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"), min_length=1
     )
+    refresh_hours: float | None = pydantic.Field(None, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _names_differ(self):
@@ -128,12 +130,14 @@ class SequenceConfig(FrozenConfig):
         column: "item_id" or an item column of strings.
         signal: what must have happened: shown, clicked, long watched or satisfied.
         length: at most so many.
+        refresh_hours: as of `HistoryConfig`, of this sequence alone; None for that of all.
     """
 
     name: str
     column: str = "item_id"
     signal: Literal["impression", "click", "long_watch", "satisfaction"] = "click"
     length: int = pydantic.Field(20, ge=1)
+    refresh_hours: float | None = pydantic.Field(None, ge=0)
 
 
 class HistoryConfig(FrozenConfig):
@@ -142,7 +146,8 @@ class HistoryConfig(FrozenConfig):
     Attributes:
         delay_seconds: how long an event takes until a feature can know of it.
         refresh_hours: hours between refreshes of the features, counted from midnight in `data.timezone` where they divide a
-            day, else from 1970; 0 for at once. Features of an impression then stand as at the last refresh.
+            day, else from 1970; 0 for at once. Features of an impression then stand as at the last refresh. An aggregate or a
+            sequence may have its own; ages follow this one.
         aggregates: counts and smoothed rates.
         sequences: the user's last items or categories.
         prior: by measure (click_rate, long_watch_rate, satisfaction_rate, watch_seconds), its value without any history.
@@ -162,6 +167,17 @@ class HistoryConfig(FrozenConfig):
     long_watch_seconds: float = pydantic.Field(18.0, gt=0)
     has_ages: bool = True
     published_column: str | None = None
+
+    def refresh_of(self, feature):
+        """Hours between refreshes of an aggregate or a sequence.
+
+        Args:
+            feature: `AggregateConfig` or `SequenceConfig`.
+
+        Returns:
+            Hours; 0 for at once.
+        """
+        return self.refresh_hours if feature.refresh_hours is None else feature.refresh_hours
 
     @pydantic.model_validator(mode="after")
     def _prior_is_a_rate(self):

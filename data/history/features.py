@@ -1,5 +1,7 @@
 """Features of the past for each impression: the user side in one go, the item side key by key, and both put together."""
 
+import functools
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,21 +28,21 @@ def user_features(rows, facts, config):
     """
     history = config.history
     impressed_at = microseconds_of(rows["impressed_at"])
-    query_cutoffs = cutoffs(impressed_at, history, config.timezone)
+    cutoffs_at = _cutoffs_by_refresh(impressed_at, config)
     row = np.asarray(facts["row"])
     user_codes = key_codes(rows, ["user_id"])
     columns = {}
     for aggregate in user_aggregates(history):
         codes = user_codes if len(aggregate.key) == 1 else key_codes(rows, aggregate.key)
         columns[aggregate_column(aggregate)] = vectors(
-            aggregate_features(facts, codes[row], codes, query_cutoffs, aggregate, history)
+            aggregate_features(facts, codes[row], codes, cutoffs_at(history.refresh_of(aggregate)), aggregate, history)
         )
     for sequence in history.sequences:
         columns[sequence.name] = sequence_features(
-            facts, rows[sequence.column], user_codes[row], user_codes, query_cutoffs, sequence
+            facts, rows[sequence.column], user_codes[row], user_codes, cutoffs_at(history.refresh_of(sequence)), sequence
         )
     if history.has_ages:
-        last_ms = last_impressed_at_ms(facts, user_codes[row], user_codes, query_cutoffs)
+        last_ms = last_impressed_at_ms(facts, user_codes[row], user_codes, cutoffs_at(history.refresh_hours))
         columns[USER_IDLE_HOURS] = hours_between(last_ms, milliseconds(impressed_at))
     return pa.table(columns)
 
@@ -66,13 +68,14 @@ def keyed_features(facts, column, config):
     codes = key_codes(facts, ["key"])
     queries = np.flatnonzero(np.asarray(facts["signal"]) == Signal.IMPRESSION)
     impressed_at = np.asarray(facts["at"])[queries]
-    query_cutoffs = cutoffs(impressed_at, history, config.timezone)
+    cutoffs_at = _cutoffs_by_refresh(impressed_at, config)
     features = facts.select(["partition", "row"]).take(pa.array(queries))
     if aggregate is not None:
+        query_cutoffs = cutoffs_at(history.refresh_of(aggregate))
         values = vectors(aggregate_features(facts, codes, codes[queries], query_cutoffs, aggregate, history))
         features = features.append_column(pa.field(aggregate_column(aggregate), VECTOR, nullable=False), values)
     if column == "item_id" and counts_item_age(history):
-        first_ms = first_impressed_at_ms(facts, codes, codes[queries], query_cutoffs)
+        first_ms = first_impressed_at_ms(facts, codes, codes[queries], cutoffs_at(history.refresh_hours))
         features = features.append_column(ITEM_AGE_HOURS, hours_between(first_ms, milliseconds(impressed_at)))
     return features
 
@@ -123,6 +126,10 @@ def user_aggregates(history):
         Tuple of `data.config.AggregateConfig`.
     """
     return tuple(aggregate for aggregate in history.aggregates if aggregate.key[0] == "user_id")
+
+
+def _cutoffs_by_refresh(impressed_at, config):
+    return functools.cache(functools.partial(cutoffs, impressed_at, config.history, config.timezone))
 
 
 def vectors(features):

@@ -29,17 +29,21 @@ def user_state(rows, facts, config, at_us):
     history = config.history
     codes = key_codes(rows, ["user_id"])
     row = np.asarray(facts["row"])
-    representatives, cutoff = _known_rows(rows, codes[row], facts, row, ["user_id"], config, at_us)
-    asked, moments = codes[representatives], np.full(len(representatives), cutoff)
+    own = [aggregate for aggregate in user_aggregates(history) if len(aggregate.key) == 1]
+    refreshes = {history.refresh_hours, *map(history.refresh_of, (*own, *history.sequences))}
+    representatives, moments_at = _known_rows(rows, codes[row], facts, row, ["user_id"], config, at_us, refreshes)
+    asked = codes[representatives]
     columns = {"user_id": rows["user_id"].take(pa.array(representatives))}
-    for aggregate in user_aggregates(history):
-        if len(aggregate.key) == 1:
-            numbers = aggregate_features(facts, codes[row], asked, moments, aggregate, history)
-            columns[aggregate_column(aggregate)] = vectors(numbers)
+    for aggregate in own:
+        moments = moments_at[history.refresh_of(aggregate)]
+        columns[aggregate_column(aggregate)] = vectors(
+            aggregate_features(facts, codes[row], asked, moments, aggregate, history)
+        )
     for sequence in history.sequences:
+        moments = moments_at[history.refresh_of(sequence)]
         columns[sequence.name] = sequence_features(facts, rows[sequence.column], codes[row], asked, moments, sequence)
     if history.has_ages:
-        columns[LAST_IMPRESSED_AT_MS] = last_impressed_at_ms(facts, codes[row], asked, moments)
+        columns[LAST_IMPRESSED_AT_MS] = last_impressed_at_ms(facts, codes[row], asked, moments_at[history.refresh_hours])
     return pa.table(columns)
 
 
@@ -61,8 +65,9 @@ def pair_states(rows, facts, config, at_us):
     for aggregate in user_aggregates(config.history):
         if len(aggregate.key) == 2:
             codes = key_codes(rows, aggregate.key)
-            representatives, cutoff = _known_rows(rows, codes[row], facts, row, aggregate.key, config, at_us)
-            moments = np.full(len(representatives), cutoff)
+            refresh = config.history.refresh_of(aggregate)
+            representatives, moments_at = _known_rows(rows, codes[row], facts, row, aggregate.key, config, at_us, {refresh})
+            moments = moments_at[refresh]
             numbers = aggregate_features(facts, codes[row], codes[representatives], moments, aggregate, config.history)
             keys = rows.select(list(aggregate.key)).take(pa.array(representatives))
             states[aggregate.key[1]] = keys.append_column(aggregate_column(aggregate), vectors(numbers))
@@ -87,24 +92,30 @@ def keyed_state(facts, column, config, at_us):
     """
     aggregate = keyed_aggregate(column, config.history)
     codes = key_codes(facts, ["key"])
-    representatives, cutoff = _known_rows(facts, codes, facts, np.arange(facts.num_rows), ["key"], config, at_us)
-    asked, moments = codes[representatives], np.full(len(representatives), cutoff)
+    history = config.history
+    gives_age = column == "item_id" and counts_item_age(history)
+    refreshes = {history.refresh_of(aggregate)} if aggregate is not None else set()
+    refreshes |= {history.refresh_hours} if gives_age else set()
+    fact_rows = np.arange(facts.num_rows)
+    representatives, moments_at = _known_rows(facts, codes, facts, fact_rows, ["key"], config, at_us, refreshes)
+    asked = codes[representatives]
     columns = {"key": facts["key"].take(pa.array(representatives))}
     if aggregate is not None:
-        numbers = aggregate_features(facts, codes, asked, moments, aggregate, config.history)
+        numbers = aggregate_features(facts, codes, asked, moments_at[history.refresh_of(aggregate)], aggregate, history)
         columns[aggregate_column(aggregate)] = vectors(numbers)
-    if column == "item_id" and counts_item_age(config.history):
-        columns[FIRST_IMPRESSED_AT_MS] = first_impressed_at_ms(facts, codes, asked, moments)
+    if gives_age:
+        columns[FIRST_IMPRESSED_AT_MS] = first_impressed_at_ms(facts, codes, asked, moments_at[history.refresh_hours])
     return pa.table(columns)
 
 
-def _known_rows(keyed, fact_codes, facts, row, names, config, at_us):
-    """A row for each key of which a fact is known, sorted by key, and the cutoff of the state."""
+def _known_rows(keyed, fact_codes, facts, row, names, config, at_us, refreshes):
+    """A row for each key of which a fact is known, sorted by key, and by refresh the cutoff of each of them."""
     asked_at = np.asarray([at_us + delay_us(config.history)])
-    cutoff = int(cutoffs(asked_at, config.history, config.timezone)[0])
-    known = np.flatnonzero((np.asarray(facts["at"]) < cutoff) & (fact_codes >= 0))
+    cutoff_by_refresh = {hours: cutoffs(asked_at, config.history, config.timezone, hours)[0] for hours in refreshes}
+    known = np.flatnonzero((np.asarray(facts["at"]) < max(cutoff_by_refresh.values())) & (fact_codes >= 0))
     _, firsts = np.unique(fact_codes[known], return_index=True)
     representatives = row[known[firsts]]
     keys = keyed.select(list(names)).take(pa.array(representatives))
     order = keys.append_column("representative", pa.array(representatives)).sort_by([(name, "ascending") for name in names])
-    return np.asarray(order["representative"]), cutoff
+    moments_at = {hours: np.full(order.num_rows, cutoff) for hours, cutoff in cutoff_by_refresh.items()}
+    return np.asarray(order["representative"]), moments_at

@@ -45,7 +45,7 @@ def key_codes(table, columns):
     return codes
 
 
-def cutoffs(impressed_at_us, history, timezone):
+def cutoffs(impressed_at_us, history, timezone, refresh_hours):
     """The moment before which facts count: an impression's time less the delay, as at the last refresh.
 
     A day of a time zone begins at its first moment, also where midnight is skipped or comes twice; the hours between
@@ -55,12 +55,13 @@ def cutoffs(impressed_at_us, history, timezone):
         impressed_at_us: (queries,) int64, microseconds since 1970, UTC.
         history: `data.config.HistoryConfig`.
         timezone: IANA name of the zone whose midnights begin the refreshes.
+        refresh_hours: hours between refreshes, 0 for at once.
 
     Returns:
         (queries,) int64, microseconds since 1970, UTC.
     """
     known_at_us = np.asarray(impressed_at_us, np.int64) - delay_us(history)
-    refresh_us = round(history.refresh_hours * US_PER_HOUR)
+    refresh_us = round(refresh_hours * US_PER_HOUR)
     if not refresh_us:
         return known_at_us
     origin_us = 0 if _US_PER_DAY % refresh_us else _day_starts(known_at_us, timezone)

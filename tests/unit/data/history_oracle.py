@@ -60,9 +60,9 @@ def facts(rows, events, config):
     return found
 
 
-def cutoff(impressed_at, history, timezone):
+def cutoff(impressed_at, history, timezone, refresh_hours=None):
     known_at = impressed_at - round(history.delay_seconds * 1_000_000)
-    refresh = round(history.refresh_hours * HOUR_US)
+    refresh = round((history.refresh_hours if refresh_hours is None else refresh_hours) * HOUR_US)
     if not refresh:
         return known_at
     origin = 0 if (24 * HOUR_US) % refresh else first_minute_of_day(known_at, zoneinfo.ZoneInfo(timezone))
@@ -147,9 +147,11 @@ def features(rows, events, config):
         values = {}
         for one in history.aggregates:
             name = "_".join(part.removesuffix("_id") for part in one.key) + "_history"
-            values[name] = aggregate([fact[1:] for fact in of_key(one.key)], before, one, history)
+            own = cutoff(row["impressed_at"], history, config.timezone, one.refresh_hours)
+            values[name] = aggregate([fact[1:] for fact in of_key(one.key)], own, one, history)
         for one in history.sequences:
-            values[one.name] = sequence(of_key(["user_id"]), before, one, rows)
+            own = cutoff(row["impressed_at"], history, config.timezone, one.refresh_hours)
+            values[one.name] = sequence(of_key(["user_id"]), own, one, rows)
         if history.published_column is None:
             shown = [at for _, signal, at, _ in of_key(["item_id"]) if signal == "impression" and at < before]
             values["item_age_hours"] = hours(min(shown), row["impressed_at"]) if shown else None

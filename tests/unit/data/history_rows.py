@@ -84,7 +84,15 @@ HISTORY = {
 }
 
 
-def data_config(timezone="UTC", satisfaction=None, **history):
+def data_config(timezone="UTC", satisfaction=None, own_refresh_hours=None, **history):
+    """Some aggregates and a sequence have a refresh of their own where one is given."""
+    history = {**HISTORY, **history}
+    if own_refresh_hours is not None:
+        for name, places in (("aggregates", (0, 2)), ("sequences", (1,))):
+            own = [dict(one) for one in history[name]]
+            for place in places:
+                own[place]["refresh_hours"] = own_refresh_hours
+            history[name] = own
     return DataConfig.model_validate(
         {
             "source": {"kind": "events", "impressions": "impressions.jsonl", "engagements": "engagements.jsonl"},
@@ -92,7 +100,7 @@ def data_config(timezone="UTC", satisfaction=None, **history):
             "item_columns": {"author_id": "string", "tag": "int", "published": "string"},
             "timezone": timezone,
             "satisfaction": satisfaction or {},
-            "history": {**HISTORY, **history},
+            "history": history,
         }
     )
 
@@ -138,6 +146,7 @@ configs = st.builds(
     satisfaction=satisfactions,
     delay_seconds=st.sampled_from([0.0, 600.0, 3600.0]),
     refresh_hours=st.sampled_from([0.0, 0.5, 6.0, 5.0]),
+    own_refresh_hours=st.sampled_from([None, 0.0, 12.0]),
     published_column=st.sampled_from([None, "published"]),
 )
 

@@ -98,8 +98,8 @@ FOUND = r"of r\d tell of what happened at or after its cutoff"
 def test_a_planted_cutoff_without_delay_is_found(monkeypatch):
     honest = features.cutoffs
 
-    def hasty(impressed_at_us, history, timezone):
-        return honest(impressed_at_us, history.model_copy(update={"delay_seconds": 0.0}), timezone)
+    def hasty(impressed_at_us, history, timezone, refresh_hours):
+        return honest(impressed_at_us, history.model_copy(update={"delay_seconds": 0.0}), timezone, refresh_hours)
 
     monkeypatch.setattr(features, "cutoffs", hasty)
     with pytest.raises(AssertionError, match=FOUND):
@@ -109,8 +109,8 @@ def test_a_planted_cutoff_without_delay_is_found(monkeypatch):
 def test_a_planted_cutoff_without_refresh_is_found(monkeypatch):
     honest = features.cutoffs
 
-    def fresh(impressed_at_us, history, timezone):
-        return honest(impressed_at_us, history.model_copy(update={"refresh_hours": 0.0}), timezone)
+    def fresh(impressed_at_us, history, timezone, refresh_hours):
+        return honest(impressed_at_us, history, timezone, 0.0)
 
     monkeypatch.setattr(features, "cutoffs", fresh)
     with pytest.raises(AssertionError, match=FOUND):

@@ -77,12 +77,23 @@ def test_states_are_the_features_of_an_impression_one_delay_later(log, config, h
         assert found == expected
 
 
+def facts_known(log, config, names, asked_at):
+    """Facts before the last cutoff of what a state tells: its aggregate, and where it has them sequences and ages."""
+    history = config.history
+    told = [one.refresh_hours for one in history.aggregates if one.key == names]
+    if names == ("user_id",):
+        told += [None, *(one.refresh_hours for one in history.sequences)]
+    if names == ("item_id",) and history.published_column is None:
+        told.append(None)
+    before = max(oracle.cutoff(asked_at, history, config.timezone, hours) for hours in told)
+    return [fact for fact in oracle.facts(*log, config) if fact[2] < before]
+
+
 @settings(max_examples=80, deadline=None)
 @given(logs(), configs, st.integers(-2, 64))
 def test_states_hold_the_keys_of_which_anything_is_known(log, config, halves):
-    before = oracle.cutoff(at(halves / 2) + delay_us(config.history), config.history, config.timezone)
-    facts = [fact for fact in oracle.facts(*log, config) if fact[2] < before]
     for names, state in states_of(log, config, at(halves / 2)).items():
+        facts = facts_known(log, config, names, at(halves / 2) + delay_us(config.history))
         signals = {"impression", "click", "long_watch", "satisfaction", "watch_seconds"}
         if names == ("item_id",):
             signals = {"impression", "satisfaction"}

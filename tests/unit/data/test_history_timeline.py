@@ -17,7 +17,8 @@ def us(text):
 
 
 def cutoff_of(text, timezone, **history):
-    moment = int(cutoffs(np.array([us(text)]), data_config(**history).history, timezone)[0])
+    history = data_config(**history).history
+    moment = int(cutoffs(np.array([us(text)]), history, timezone, history.refresh_hours)[0])
     return oracle.EPOCH + datetime.timedelta(microseconds=moment)
 
 
@@ -62,7 +63,7 @@ def test_cutoff(timezone, shown, refresh_hours, expected):
 def test_cutoffs_are_the_oracles(times, timezone, refresh_hours, delay_seconds):
     history = data_config(refresh_hours=refresh_hours, delay_seconds=delay_seconds).history
     moments = [us(time.isoformat() + "+00:00") for time in times]
-    found = cutoffs(np.array(moments, np.int64), history, timezone)
+    found = cutoffs(np.array(moments, np.int64), history, timezone, refresh_hours)
     assert found.dtype == np.int64
     assert found.tolist() == [oracle.cutoff(moment, history, timezone) for moment in moments]
 
