@@ -21,12 +21,12 @@ class Epoch:
 
     Attributes:
         train_losses: by label, main tower's mean over rows with a known label, while training.
-        eval_losses: the same on the evaluation rows after the pass; empty without evaluation files.
-        seconds: wall time of training and evaluation.
+        validation_losses: the same on the validation rows after the pass; empty without validation files.
+        seconds: wall time of training and validation.
     """
 
     train_losses: dict[str, float]
-    eval_losses: dict[str, float]
+    validation_losses: dict[str, float]
     seconds: float
 
 
@@ -74,7 +74,7 @@ def make_dataset(file_patterns, feature_spec, train_config, shuffle):
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def fit(model_config, train_config, tft_output, train_files, eval_files=(), callbacks=()):
+def fit(model_config, train_config, tft_output, train_files, validation_files=(), callbacks=()):
     """Ranker trained on transformed examples.
 
     A training loss that is infinite or not a number stops the run with `DivergedError`.
@@ -84,7 +84,7 @@ def fit(model_config, train_config, tft_output, train_files, eval_files=(), call
         train_config: `TrainConfig`.
         tft_output: `tft.TFTransformOutput` of `models.features.preprocess` with the same configuration.
         train_files: globs of gzipped TFRecord files of transformed tf.Examples.
-        eval_files: the same for evaluation; none skips it.
+        validation_files: the same for validation; none skips it.
         callbacks: further Keras callbacks.
 
     Returns:
@@ -97,7 +97,7 @@ def fit(model_config, train_config, tft_output, train_files, eval_files=(), call
     recorder = _EpochRecorder([task.label for task in model_config.tasks])
     ranker.fit(
         make_dataset(train_files, spec, train_config, shuffle=True),
-        validation_data=make_dataset(eval_files, spec, train_config, shuffle=False) if eval_files else None,
+        validation_data=make_dataset(validation_files, spec, train_config, shuffle=False) if validation_files else None,
         epochs=train_config.epochs,
         callbacks=[_FiniteLoss(), recorder, *callbacks],
         verbose=0,
@@ -151,5 +151,5 @@ class _EpochRecorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         train_losses = {label: float(logs[f"{label}_loss"]) for label in self._labels}
-        eval_losses = {label: float(logs[f"val_{label}_loss"]) for label in self._labels if f"val_{label}_loss" in logs}
-        self.epochs.append(Epoch(train_losses, eval_losses, time.monotonic() - self._started_at))
+        validation_losses = {label: float(logs[f"val_{label}_loss"]) for label in self._labels if f"val_{label}_loss" in logs}
+        self.epochs.append(Epoch(train_losses, validation_losses, time.monotonic() - self._started_at))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import tensorflow_transform as tft
 
-from models.config import ModelConfig, TrainConfig
+from models.config import ModelConfig
 from models.export import export
+from models.train_config import TrainConfig
 from models.training import fit
 
 HISTORY_FILE = "history.json"
