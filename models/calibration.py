@@ -65,14 +65,7 @@ class Calibrator(tf.Module):
     """A strictly increasing function of served values; its numbers are constants of the graph that it is called in."""
 
     def __call__(self, predictions):
-        """Calibrated values.
-
-        Args:
-            predictions: (batch,) float32 of at least 0, served values without calibration.
-
-        Returns:
-            (batch,) float32 in the unit of the predictions.
-        """
+        """Calibrated values, (batch,) float32 in the unit of the predictions, of (batch,) served values of at least 0."""
         raise NotImplementedError
 
 
@@ -80,8 +73,8 @@ class PlattCalibrator(Calibrator):
     """A line through the logits of probabilities.
 
     Attributes:
-        slope: positive.
-        intercept: of the logit.
+        slope: as given.
+        intercept: as given.
 
     Reference:
         Platt, "Probabilistic Outputs for Support Vector Machines", 1999: p = 1 / (1 + exp(A f + B)), here with the logit of
@@ -89,6 +82,12 @@ class PlattCalibrator(Calibrator):
     """
 
     def __init__(self, slope, intercept):
+        """A calibrator with known numbers.
+
+        Args:
+            slope: positive.
+            intercept: of the logit.
+        """
         super().__init__()
         self.slope = float(slope)
         self.intercept = float(intercept)
@@ -110,10 +109,9 @@ class IsotonicCalibrator(Calibrator):
     """Straight lines between knots; below the first through the origin, beyond the last towards the limit.
 
     Attributes:
-        predictions: (knots,) float64, strictly increasing and positive.
-        values: (knots,) float64, strictly increasing and positive: calibrated values at the knots.
-        limit: largest value that can be served and is served for itself, 1; infinite for seconds, where the last knot's
-            ratio goes on.
+        predictions: (knots,) float64.
+        values: (knots,) float64, calibrated values at the knots.
+        limit: as given.
 
     Reference:
         Zadrozny and Elkan, "Transforming Classifier Scores into Accurate Multiclass Probability Estimates", KDD 2002; a
@@ -122,6 +120,14 @@ class IsotonicCalibrator(Calibrator):
     """
 
     def __init__(self, predictions, values, limit):
+        """A calibrator with known knots.
+
+        Args:
+            predictions: (knots,) float, strictly increasing and positive.
+            values: (knots,) float, strictly increasing and positive.
+            limit: largest value that can be served and is served for itself, 1; infinite for seconds, where the last knot's
+                ratio goes on.
+        """
         super().__init__()
         self.predictions = np.asarray(predictions, np.float64)
         self.values = np.asarray(values, np.float64)
@@ -185,7 +191,7 @@ def isotonic_means(values, weights):
 
 def _isotonic_knots(predictions_N, labels_N, weights_N):
     """Mean prediction and calibrated value of every block of bins of equal mass; equal predictions share a bin."""
-    distinct, tie_N = np.unique(predictions_N, return_inverse=True)
+    _, tie_N = np.unique(predictions_N, return_inverse=True)
     mass = np.bincount(tie_N, weights_N)
     num_bins = np.clip(len(predictions_N) // ROWS_PER_KNOT, 1, MAX_KNOTS)
     bin_of_distinct = np.floor((np.cumsum(mass) - mass / 2) / mass.sum() * num_bins).astype(int)
