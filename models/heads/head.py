@@ -3,7 +3,7 @@
 Shapes: B batch, K outputs of a row.
 """
 
-import abc
+from abc import ABC, abstractmethod
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from models.errors import HeadError
 from models.losses import known_labels, weighted_mean
 
 
-class Head(tf.Module, abc.ABC):
+class Head(tf.Module, ABC):
     """Meaning of a tower's output. A kind defines `row_losses` and `served_values`, and what it learns from all rows at once.
 
     Args:
@@ -82,7 +82,7 @@ class Head(tf.Module, abc.ABC):
         """
         return self.served_values(tf.cast(outputs, tf.float32), inputs)
 
-    @abc.abstractmethod
+    @abstractmethod
     def row_losses(self, outputs, labels, inputs):
         """Losses of single rows.
 
@@ -95,7 +95,7 @@ class Head(tf.Module, abc.ABC):
             (batch,) float32.
         """
 
-    @abc.abstractmethod
+    @abstractmethod
     def served_values(self, outputs, inputs):
         """As `served`, of float32 outputs.
 

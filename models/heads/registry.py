@@ -1,8 +1,10 @@
 """The head of a task, by the kind of its configuration."""
 
 from models.heads.binary import BinaryHead
+from models.heads.duration_quantile import DurationQuantileHead
 from models.heads.graded import GradedHead
 from models.heads.log1p import Log1pHead
+from models.heads.ordinal import OrdinalHead
 from models.heads.tweedie import TweedieHead
 from models.heads.weighted_logistic import WeightedLogisticHead
 
@@ -12,6 +14,8 @@ HEAD_BY_KIND = {
     "log1p": Log1pHead,
     "weighted_logistic": WeightedLogisticHead,
     "tweedie": TweedieHead,
+    "duration_quantile": DurationQuantileHead,
+    "ordinal": OrdinalHead,
 }
 
 

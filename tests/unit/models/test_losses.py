@@ -2,56 +2,80 @@ import math
 
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import mean_tweedie_deviance
 
-from models.heads import HEADS, seconds_from_log1p
-from models.losses import masked_binary_cross_entropy, masked_log1p_squared_error
+from models.losses import cross_entropy, known_labels, log1p_error, tweedie_deviance, weighted_logistic_loss, weighted_mean
 
-
-def weighted_mean(losses, weights):
-    return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights) if any(weights) else 0.0
-
-
-def binary_oracle(labels, logits, weights):
-    probabilities = [1 / (1 + math.exp(-logit)) for logit in logits]
-    losses = [-math.log(p if label == 1 else 1 - p) for label, p in zip(labels, probabilities, strict=True)]
-    return weighted_mean(losses, weights)
+LOGITS = st.floats(-12, 12, width=32)
+AMOUNTS = st.one_of(st.just(0.0), st.floats(2**-7, 512, width=32))
 
 
-def log1p_oracle(labels, outputs, weights):
-    return weighted_mean([(math.log(1 + y) - z) ** 2 for y, z in zip(labels, outputs, strict=True)], weights)
+def value(loss_fn, label, output, *arguments):
+    return float(loss_fn(tf.constant([label], tf.float32), tf.constant([output], tf.float32), *arguments)[0])
 
 
-@pytest.mark.parametrize(
-    ("loss_fn", "oracle"), [(masked_binary_cross_entropy, binary_oracle), (masked_log1p_squared_error, log1p_oracle)]
-)
-@pytest.mark.parametrize("known", [0.0, 0.1, 0.5, 1.0])
-@pytest.mark.parametrize("is_weighted", [False, True])
-def test_is_the_weighted_mean_over_known_rows(loss_fn, oracle, known, is_weighted):
-    generator = np.random.default_rng(3)
-    labels, outputs = generator.integers(2, size=50).astype("f4"), generator.normal(size=50).astype("f4")
-    weights = (generator.random(50) < known).astype("f4")
-    if is_weighted:
-        weights *= generator.uniform(0.2, 3, size=50).astype("f4")
-    assert float(loss_fn(labels, outputs, weights)) == pytest.approx(oracle(labels, outputs, weights), abs=1e-6)
+def sigmoid(logit):
+    return 1 / (1 + math.exp(-logit))
 
 
-@pytest.mark.parametrize("loss_fn", [masked_binary_cross_entropy, masked_log1p_squared_error])
-def test_unknown_labels_reach_neither_loss_nor_gradient(loss_fn):
-    outputs = tf.Variable([0.3, -0.2])
+@settings(deadline=None, max_examples=60)
+@given(label=st.floats(0, 1, width=32), logit=LOGITS)
+def test_cross_entropy(label, logit):
+    expected = -label * math.log(sigmoid(logit)) - (1 - label) * math.log(sigmoid(-logit))
+    assert value(cross_entropy, label, logit) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    if 0 < label < 1:
+        assert value(cross_entropy, label, logit) >= value(cross_entropy, label, scipy.special.logit(label)) - 1e-5
+
+
+@settings(deadline=None, max_examples=60)
+@given(seconds=AMOUNTS, output=st.floats(-3, 8, width=32), delta=st.sampled_from([0.1, 1.0, 5.0]))
+def test_log1p_error(seconds, output, delta):
+    error = math.log(1 + seconds) - output
+    assert value(log1p_error, seconds, output) == pytest.approx(error**2, rel=1e-4, abs=1e-5)
+    expected = 2 * scipy.special.huber(delta, error)
+    assert value(log1p_error, seconds, output, delta) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seconds=AMOUNTS, logit=LOGITS)
+def test_weighted_logistic_loss(seconds, logit):
+    """One negative and `seconds` positives."""
+    expected = -seconds * math.log(sigmoid(logit)) - math.log(sigmoid(-logit))
+    assert value(weighted_logistic_loss, seconds, logit) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seconds=AMOUNTS, log_mean=st.floats(-5, 5, width=32), power=st.sampled_from([1.1, 1.5, 1.9]))
+def test_tweedie_deviance(seconds, log_mean, power):
+    expected = mean_tweedie_deviance([seconds], [math.exp(log_mean)], power=power)
+    # Terms of about 1 / (2 - p) of the amount cancel near the minimum.
+    tolerance = 1e-5 * (1 + seconds) / ((power - 1) * (2 - power))
+    assert value(tweedie_deviance, seconds, log_mean, power, 10.0) == pytest.approx(expected, rel=1e-4, abs=tolerance)
+
+
+@pytest.mark.parametrize("bound", [-2.0, 2.0])
+def test_tweedie_deviance_goes_on_linearly_beyond_its_bound(bound):
+    at, near, beyond = (value(tweedie_deviance, 3.0, bound * factor, 1.5, 2.0) for factor in (1, 1.001, 3))
+    slope = 2 * (math.exp(0.5 * bound) - 3 * math.exp(-0.5 * bound))
+    assert near - at == pytest.approx(slope * bound * 0.001, rel=0.05)
+    assert beyond - at == pytest.approx(slope * bound * 2, rel=1e-4)
+    outputs = tf.Variable([3 * bound])
     with tf.GradientTape() as tape:
-        loss = loss_fn(tf.constant([1.0, float("nan")]), outputs, tf.constant([1.0, 0.0]))
-    gradient = tape.gradient(loss, outputs).numpy()
-    assert np.isfinite(loss.numpy())
-    assert gradient[0] != 0
-    assert gradient[1] == 0
+        loss = tweedie_deviance(tf.constant([3.0]), outputs, 1.5, 2.0)
+    assert float(tape.gradient(loss, outputs)[0]) == pytest.approx(slope, rel=1e-4)
 
 
-def test_losses_are_float32_for_half_precision_outputs():
-    outputs = tf.constant([0.5], tf.float16)
-    assert masked_binary_cross_entropy(tf.constant([1.0]), outputs, tf.constant([1.0])).dtype == tf.float32
+def test_mean_of_the_rows_with_weight():
+    assert float(weighted_mean(tf.constant([1.0, 4.0, 7.0]), tf.constant([2.0, 1.0, 0.0]))) == pytest.approx(2.0)
+    assert float(weighted_mean(tf.constant([math.nan, math.inf, 7.0]), tf.constant([0.0, 0.0, 0.5]))) == 7.0
+    assert float(weighted_mean(tf.constant([math.nan]), tf.constant([0.0]))) == 0.0
 
 
-def test_served_seconds_are_never_negative():
-    np.testing.assert_allclose(seconds_from_log1p(tf.constant([-1.0, 0.0, math.log(11)])), [0, 0, 10], rtol=1e-6)
-    assert HEADS["log1p"].served_fn is seconds_from_log1p
+def test_unknown_labels_become_zero():
+    labels, weights = known_labels(np.array([math.nan, 2.0]), np.array([0, 3]))
+    assert labels.numpy().tolist() == [0.0, 2.0]
+    assert (labels.dtype, weights.dtype) == (tf.float32, tf.float32)
