@@ -1,27 +1,18 @@
 """Feature transforms for tf.Transform: raw columns to vocabulary ids, standardised numbers and bucket ids.
 
-Shapes: B batch, K entries of a vector or of a sequence, N entries of all columns side by side, Q quantiles.
+Shapes: B batch, K entries of a vector or of a sequence.
 """
-
-import collections
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_transform as tft
 
 from data.schema import mask_name, weight_name
+from models.categories import category_ids
 from models.errors import FeatureError
-from models.vocabularies import vocabulary_files
+from models.numbers import transformed_numbers
 
 # Stands in for a missing integer category whose default is "": a value that no log holds.
 MISSING_INTEGER = int(np.iinfo(np.int64).min)
-
-# A standard deviation below this share of the mean is rounding of a constant float32 column.
-RELATIVE_STD_FLOOR = 1e-6
-
-
-# Error of a quantile's rank, as a share of the rows.
-QUANTILE_ERROR = 0.01
 
 
 def preprocess(inputs, config):
@@ -35,12 +26,15 @@ def preprocess(inputs, config):
         config: `ModelConfig`.
 
     Returns:
-        Dict by the columns' own names: int64 ids for categories and buckets, float32 for other numbers, labels and masks,
-        all (batch,) or, of a vector, (batch, entries); of a sequence (batch, max_length) int64, 0 after its end and
-        otherwise 1 + id.
+        Dict by the columns' own names, of a cross by the feature's: int64 ids for categories, crosses and buckets, float32
+        for other numbers, labels and masks, all (batch,) or, of a vector, (batch, entries); of a sequence (batch,
+        max_length) int64, 0 after its end and otherwise 1 + id.
     """
-    columns = {feature.name: _READERS[feature.kind](inputs, feature) for feature in config.features}
-    outputs = {**_ids(columns, config.features), **_numbers(columns, config.features)}
+    columns = {feature.name: _READERS[feature.kind](inputs, feature) for feature in config.features if feature.kind in _READERS}
+    numeric = [feature for feature in config.features if feature.kind == "numeric"]
+    outputs = category_ids(columns, [feature for feature in config.features if feature.kind != "numeric"])
+    for name, numbers_BK in transformed_numbers({feature.name: columns[feature.name] for feature in numeric}, numeric).items():
+        outputs[name] = numbers_BK[:, 0] if numbers_BK.shape[1] == 1 else numbers_BK
     for task in config.tasks:
         mask, weight = mask_name(task.label), weight_name(task.label)
         outputs[task.label], outputs[mask] = (_float_column(inputs, name, 0.0) for name in (task.label, mask))
@@ -122,9 +116,23 @@ def _declared_size(column):
     return column.shape[1] if isinstance(column, tf.Tensor) and column.shape.rank == 2 else 1
 
 
+def _require_shared_dtype(inputs, feature, values):
+    """A table that is shared holds `values` of the same type, "strings" or "integers"."""
+    if feature.shares is None:
+        return
+    dtype = _dtype(inputs, feature.shares)
+    if (dtype == tf.string) != (values == "strings"):
+        raise FeatureError(
+            f"features.{feature.name}.shares must name a column of {values}, as {feature.name} holds {values}. "
+            f"Received: {feature.shares} ({dtype.name})"
+        )
+
+
 def _category(inputs, feature):
     """(batch,) values."""
-    missing_value(feature, _dtype(inputs, feature.name))
+    dtype = _dtype(inputs, feature.name)
+    missing_value(feature, dtype)
+    _require_shared_dtype(inputs, feature, "strings" if dtype == tf.string else "integers")
     return _column(inputs, feature, 1)[:, 0]
 
 
@@ -135,11 +143,7 @@ def _sequence(inputs, feature):
             f"features.{feature.name} must name a column of strings, as its kind is sequence. "
             f"Received: {inputs[feature.name].dtype.name}"
         )
-    if feature.shares is not None and _dtype(inputs, feature.shares) != tf.string:
-        raise FeatureError(
-            f"features.{feature.name}.shares must name a column of strings, as {feature.name} holds strings. "
-            f"Received: {feature.shares} ({inputs[feature.shares].dtype.name})"
-        )
+    _require_shared_dtype(inputs, feature, "strings")
     column = inputs[feature.name]
     if isinstance(column, tf.SparseTensor):
         column = tf.RaggedTensor.from_sparse(column)
@@ -158,69 +162,3 @@ def _number(inputs, feature):
 
 
 _READERS = {"categorical": _category, "sequence": _sequence, "numeric": _number}
-
-
-def _ids(columns, features):
-    """(batch,) ids of categories; of sequences (batch, max_length) ids plus 1, and 0 after the end."""
-    features = [feature for feature in features if feature.kind != "numeric"]
-    owner_by_name = {feature.name: feature for feature in features if getattr(feature, "shares", None) is None}
-    files = vocabulary_files(
-        {name: getattr(columns[name], "values", columns[name]) for name in owner_by_name},
-        {name: feature.min_count for name, feature in owner_by_name.items()},
-    )
-    ids = {}
-    for feature in features:
-        owner = owner_by_name[getattr(feature, "shares", None) or feature.name]
-        column = tft.apply_vocabulary(
-            columns[feature.name], files[owner.name], num_oov_buckets=owner.num_oov_buckets, name=feature.name
-        )
-        if feature.kind == "sequence":
-            column = (column + 1).to_tensor(default_value=0, shape=[None, feature.max_length])
-        ids[feature.name] = column
-    return ids
-
-
-def _numbers(columns, features):
-    """(batch,) or, of a vector, (batch, entries): standardised numbers, and bucket ids."""
-    groups = collections.defaultdict(dict)
-    for feature in features:
-        if feature.kind == "numeric":
-            key = (_buckets, feature.num_buckets) if feature.transform == "bucket" else (_standardised, None)
-            groups[key][feature.name] = columns[feature.name]
-    numbers = {}
-    for (transform_fn, num_buckets), group in groups.items():
-        transformed = transform_fn(group, num_buckets)
-        numbers.update({name: column[:, 0] if column.shape[1] == 1 else column for name, column in transformed.items()})
-    return numbers
-
-
-def _fitted(analyzer_fn, numbers_by_name):
-    """What one analyzer finds in all columns side by side, one slice a column: many small ones cost seconds each.
-
-    The columns themselves stay apart, so that a graph may be served that reads some of them.
-    """
-    sizes = [numbers_BK.shape[1] for numbers_BK in numbers_by_name.values()]
-    return tf.split(analyzer_fn(tf.concat(list(numbers_by_name.values()), axis=1)), sizes)
-
-
-def _buckets(numbers_by_name, num_buckets):
-    def quantiles(numbers_BN):
-        error = min(1 / num_buckets, QUANTILE_ERROR)
-        return tft.quantiles(numbers_BN, num_buckets, error, reduce_instance_dims=False)
-
-    # tft.bucketize would do the same with a dozen operations for every entry.
-    return {
-        name: tf.transpose(tf.searchsorted(boundaries_KQ, tf.transpose(numbers_BK), side="right", out_type=tf.int64))
-        for (name, numbers_BK), boundaries_KQ in zip(numbers_by_name.items(), _fitted(quantiles, numbers_by_name), strict=True)
-    }
-
-
-def _standardised(numbers_by_name, _):
-    means = _fitted(lambda numbers_BN: tft.mean(numbers_BN, reduce_instance_dims=False), numbers_by_name)
-    variances = _fitted(lambda numbers_BN: tft.var(numbers_BN, reduce_instance_dims=False), numbers_by_name)
-    standardised = {}
-    for (name, numbers_BK), mean_K, variance_K in zip(numbers_by_name.items(), means, variances, strict=True):
-        std_K = tf.sqrt(variance_K)
-        varies_K = std_K > RELATIVE_STD_FLOOR * tf.abs(mean_K)
-        standardised[name] = tf.where(varies_K, (numbers_BK - mean_K) / tf.where(varies_K, std_K, 1.0), 0.0)
-    return standardised
