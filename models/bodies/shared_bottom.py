@@ -1,5 +1,6 @@
 """The shared bottom: one representation that all towers read."""
 
+from models.bodies.body import Body, BodyOutput
 from models.keras import keras
 from models.layers.hidden import HiddenLayers
 from models.layers.shapes import require_matrix
@@ -7,12 +8,13 @@ from models.seeds import derive_seed
 
 
 @keras.saving.register_keras_serializable(package="smalltowers")
-class SharedBottom(keras.layers.Layer):
+class SharedBottom(Body):
     """Hidden layers shared by all tasks.
 
-    Maps (batch, inputs) to the representation (batch, units[-1]).
+    Maps (batch, inputs) to one representation (batch, units[-1]) for all tasks.
 
     Args:
+        num_tasks: at least 1.
         units: widths of the layers, at least one.
         dropout: rate in [0, 1) after every layer, in training.
         seed: of initial values and dropout.
@@ -25,13 +27,11 @@ class SharedBottom(keras.layers.Layer):
         Caruana, "Multitask Learning", Machine Learning 28, 1997: hard parameter sharing.
     """
 
-    def __init__(self, units, dropout=0.0, seed=0, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, num_tasks, units, dropout=0.0, seed=0, **kwargs):
+        super().__init__(num_tasks, dropout, seed, **kwargs)
         self.units = tuple(units)
         if not self.units:
             raise ValueError("units must hold at least one width. Received: units=()")
-        self.dropout = dropout
-        self.seed = seed
         self._hidden = HiddenLayers(units, dropout, seed=derive_seed(seed, "hidden"), name="hidden")
 
     def build(self, input_shape):
@@ -51,10 +51,11 @@ class SharedBottom(keras.layers.Layer):
             training: whether dropout is applied.
 
         Returns:
-            (batch, units[-1]) float.
+            `BodyOutput` of one tensor.
         """
-        return self._hidden(inputs, training=training)
+        hidden = self._hidden(inputs, training=training)
+        return BodyOutput((hidden,) * self.num_tasks, hidden)
 
     def get_config(self):
         """Constructor arguments."""
-        return {**super().get_config(), "units": list(self.units), "dropout": self.dropout, "seed": self.seed}
+        return {**super().get_config(), "units": list(self.units)}

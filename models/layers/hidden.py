@@ -26,9 +26,12 @@ class HiddenLayers(keras.layers.Layer):
         self._layers = []
         for index, width in enumerate(self.units):
             initializer = keras.initializers.HeUniform(derive_seed(seed, f"kernel_{index}"))
-            dense = keras.layers.Dense(width, activation="relu", kernel_initializer=initializer, name=f"dense_{index}")
-            dropout_seed = derive_seed(seed, f"dropout_{index}")
-            self._layers.append((dense, keras.layers.Dropout(dropout, seed=dropout_seed, name=f"dropout_{index}")))
+            self._layers.append(
+                keras.layers.Dense(width, activation="relu", kernel_initializer=initializer, name=f"dense_{index}")
+            )
+            if dropout:
+                dropout_seed = derive_seed(seed, f"dropout_{index}")
+                self._layers.append(keras.layers.Dropout(dropout, seed=dropout_seed, name=f"dropout_{index}"))
 
     def build(self, input_shape):
         """Checks the input's shape.
@@ -50,8 +53,8 @@ class HiddenLayers(keras.layers.Layer):
             (batch, units[-1]) float.
         """
         hidden = inputs
-        for dense, dropout in self._layers:
-            hidden = dropout(dense(hidden), training=training)
+        for layer in self._layers:
+            hidden = layer(hidden, training=training) if isinstance(layer, keras.layers.Dropout) else layer(hidden)
         return hidden
 
     def get_config(self):

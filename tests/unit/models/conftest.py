@@ -9,10 +9,11 @@ import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
 from data.schema import LABELS, mask_name, weight_name
-from models.config import ModelConfig, TrainConfig
+from models.config import ModelConfig
 from models.features import preprocess
 from models.inputs import table_sizes
 from models.ranker import MultiTaskRanker
+from models.train_config import TrainConfig
 
 FEATURES = (
     {"kind": "categorical", "name": "user_id", "dimension": 4, "min_count": 3, "num_oov_buckets": 2},
@@ -44,7 +45,7 @@ RAW_SPEC = {
     weight_name("click"): tf.io.VarLenFeature(tf.float32),
 } | {name: tf.io.FixedLenFeature([], tf.float32) for label in LABELS for name in (label, mask_name(label))}
 
-MODEL = {"features": FEATURES, "bottom_units": (8, 6), "tower_units": (5,)}
+MODEL = {"features": FEATURES, "body": {"kind": "shared_bottom", "units": (8, 6)}, "tower_units": (5,)}
 
 
 @dataclasses.dataclass(frozen=True)

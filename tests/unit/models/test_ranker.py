@@ -14,7 +14,7 @@ LABELS = ("click", "watch_seconds", "satisfaction")
 def hand_config(**changes):
     fields = {
         "features": [{"kind": "numeric", "name": "x"}],
-        "bottom_units": (1,),
+        "body": {"kind": "shared_bottom", "units": (1,)},
         "tower_units": (1,),
         "small_tower": {"gamma": 0.5},
         "tasks": [
@@ -86,8 +86,8 @@ def test_served_values_of_a_hand_worked_case():
 def test_recorded_losses_belong_to_their_tasks():
     ranker = hand_ranker(hand_config())
     ranker.reset_metrics()
-    ranker.compute_loss(HAND_BATCH)
-    recorded = {metric.name: float(metric.result()) for metric in ranker.metrics}
+    ranker.test_step(HAND_BATCH)
+    recorded = {name: float(loss) for name, loss in ranker.mean_losses().items()}
     assert recorded["click_loss"] == pytest.approx(MAIN_CLICK, abs=1e-6)
     assert recorded["watch_seconds_loss"] == pytest.approx(MAIN_WATCH, abs=1e-6)
 
@@ -95,9 +95,9 @@ def test_recorded_losses_belong_to_their_tasks():
 def test_recorded_loss_weighs_batches_by_their_known_rows():
     ranker = hand_ranker(hand_config())
     ranker.reset_metrics()
-    ranker.compute_loss(HAND_BATCH)
-    ranker.compute_loss({name: column[:1] for name, column in HAND_BATCH.items()})
-    recorded = {metric.name: float(metric.result()) for metric in ranker.metrics}
+    ranker.test_step(HAND_BATCH)
+    ranker.test_step({name: column[:1] for name, column in HAND_BATCH.items()})
+    recorded = {name: float(loss) for name, loss in ranker.mean_losses().items()}
     assert recorded["click_loss"] == pytest.approx((bce(1, 0.6) + bce(0, 1.1) + bce(1, 0.6)) / 3, abs=1e-6)
 
 

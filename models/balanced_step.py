@@ -1,0 +1,141 @@
+"""One training step: losses, the tasks' weights by the balancing method, gradients, update.
+
+Shapes: B batch, U units of the representation, T tasks.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from models.balancing.conflict import cosines_of, dominance_of
+from models.balancing.gradients import combined, gram_of
+from models.errors import BodyError
+from models.keras import keras
+
+
+class Step(NamedTuple):
+    """What a step saw.
+
+    Attributes:
+        losses: `models.ranker.BatchLosses` of this replica's rows.
+        tasks: (T,) float32, the tasks' losses of the batch over all replicas.
+        total: scalar float32, what was minimised: the tasks' losses by the method's weights, and penalties.
+        conflict: dict of scalars about the tasks' gradients; empty where they were not compared.
+    """
+
+    losses: NamedTuple
+    tasks: tf.Tensor
+    total: tf.Tensor
+    conflict: dict
+
+
+def apply_balanced_step(ranker, inputs):
+    """Moves a compiled ranker's variables by one step on a batch.
+
+    Losses are means over the known rows of the batch over all replicas, however a strategy deals the rows out: each replica's
+    mean enters by its share of the known rows. Towers, and every other variable that a single task reaches, take their own
+    task's gradient where a method compares gradients; the weights then apply to what the tasks share.
+
+    Args:
+        ranker: compiled `models.ranker.MultiTaskRanker`.
+        inputs: dict of transformed columns with labels and masks.
+
+    Returns:
+        `Step`.
+    """
+    balancing = ranker.balancing
+    with tf.GradientTape(persistent=balancing.needs_gram) as tape:
+        losses = ranker.batch_losses(inputs, training=True)
+        shared_out_T = losses.tasks * _share(losses.known)
+        tasks_T = _over_replicas(shared_out_T)
+        penalty = (tf.add_n([*ranker.losses, tf.zeros(())]) + balancing.regularizer(tasks_T)) / _num_replicas()
+        # A 16-bit gradient of a small loss would be 0; unscaled below.
+        targets = [_scaled(ranker, shared_out_T), _scaled(ranker, penalty)]
+        scaled_by_task = tf.unstack(targets[0])
+    if not balancing.needs_gram:
+        conflict = {}
+        weights_T = balancing.weights(tasks_T)
+        variables = ranker.trainable_variables
+        gradients = _unscaled(ranker, tape.gradient(targets, variables, [weights_T, tf.ones(())]))
+    else:
+        compare = _by_parameters if ranker.config.balancing.gradients_of == "parameters" else _by_representation
+        weights_T, gram_TT, gradients, variables = compare(ranker, tape, targets, scaled_by_task, losses.body, tasks_T)
+        conflict = _conflict(gram_TT)
+    ranker.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    if balancing.needs_losses_after:
+        after = ranker.batch_losses(inputs, training=True)
+        balancing.observe(tasks_T, _over_replicas(after.tasks * _share(after.known)))
+    total = tf.reduce_sum(weights_T * tasks_T) + _over_replicas(penalty)
+    return Step(losses, tasks_T, total, conflict)
+
+
+def _by_parameters(ranker, tape, targets, scaled_by_task, body, tasks_T):
+    """Gradients compared over all variables below the towers that more than one task reaches: a backward pass a task."""
+    del body
+    candidates, others = ranker.body_variables, _others(ranker)
+    by_task = [_unscaled(ranker, tape.gradient(loss, candidates)) for loss in scaled_by_task]
+    num_reached = [sum(gradient is not None for gradient in gradients) for gradients in zip(*by_task, strict=True)]
+    is_shared = [num >= min(2, len(by_task)) for num in num_reached]
+    shared_by_task = [
+        [gradient for gradient, shared in zip(gradients, is_shared, strict=True) if shared] for gradients in by_task
+    ]
+    gram_TT = gram_of([_over_replicas(gradients) for gradients in shared_by_task])
+    weights_T = ranker.balancing.weights(tasks_T, gram_TT)
+    of_penalty = _unscaled(ranker, tape.gradient(targets[1], candidates))
+    ones_T = tf.ones_like(weights_T)
+    weighted, plain = (combined([*by_task, of_penalty], tf.concat([scale_T, [1.0]], axis=0)) for scale_T in (weights_T, ones_T))
+    gradients = [first if shared else second for first, second, shared in zip(weighted, plain, is_shared, strict=True)]
+    of_others = _unscaled(ranker, tape.gradient(targets, others))
+    return weights_T, gram_TT, [*gradients, *of_others], [*candidates, *others]
+
+
+def _by_representation(ranker, tape, targets, scaled_by_task, body, tasks_T):
+    """Gradients compared at the representation, where they are rows of the batch; one backward pass below it."""
+    at_body = [tape.gradient(loss, body.shared) for loss in scaled_by_task]
+    if any(gradient is None for gradient in at_body):
+        raise BodyError("body must compute every task's representation from BodyOutput.shared. Received: one without gradient")
+    # Rows of different replicas are different numbers of one gradient, so that inner products add up.
+    gram_TT = _over_replicas(gram_of([_unscaled(ranker, [gradient]) for gradient in at_body]))
+    weights_T = ranker.balancing.weights(tasks_T, gram_TT)
+    candidates, others = ranker.body_variables, _others(ranker)
+    gradients = [*tape.gradient(targets, candidates, [weights_T, tf.ones(())]), *tape.gradient(targets, others)]
+    return weights_T, gram_TT, _unscaled(ranker, gradients), [*candidates, *others]
+
+
+def _others(ranker):
+    below = {variable.ref() for variable in ranker.body_variables}
+    return [variable for variable in ranker.trainable_variables if variable.ref() not in below]
+
+
+def _conflict(gram_TT):
+    if gram_TT.shape[0] == 1:
+        return {}
+    return {"gradient_cosine": tf.reduce_min(cosines_of(gram_TT)), "gradient_dominance": dominance_of(gram_TT)}
+
+
+def _scaled(ranker, loss):
+    is_scaling = isinstance(ranker.optimizer, keras.mixed_precision.LossScaleOptimizer)
+    return ranker.optimizer.get_scaled_loss(loss) if is_scaling else tf.identity(loss)
+
+
+def _unscaled(ranker, gradients):
+    is_scaling = isinstance(ranker.optimizer, keras.mixed_precision.LossScaleOptimizer)
+    return ranker.optimizer.get_unscaled_gradients(gradients) if is_scaling else gradients
+
+
+def _num_replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _over_replicas(values):
+    """Sums over all replicas."""
+    if _num_replicas() == 1:
+        return values
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def _share(known_T):
+    """(T,) this replica's part of the known rows' weights."""
+    if _num_replicas() == 1:
+        return 1.0
+    return tf.math.divide_no_nan(known_T, _over_replicas(known_T))
