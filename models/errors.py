@@ -3,7 +3,6 @@
 ModelError
 ├── FeatureError      a configured feature and the column that it names do not fit
 ├── BodyError         a body of the user's own that cannot be imported or does not return what towers read
-├── BodyError         a body of the user's own cannot be made, or returns what towers cannot read
 ├── HeadError         the training rows do not define what a head must know of them
 ├── DivergedError     the training loss is no longer a number
 ├── CalibrationError  validation rows on which nothing can be calibrated
@@ -18,10 +17,6 @@ class ModelError(Exception):
 
 class FeatureError(ModelError):
     """A configured feature whose column is absent or of the wrong type."""
-
-
-class BodyError(ModelError):
-    """A body that cannot be made or used as configured."""
 
 
 class BodyError(ModelError):
