@@ -47,7 +47,8 @@ class BalancingMethod(tf.Module):
             gram: (T, T) float, inner products of the tasks' gradients; read by methods with `needs_gram` only.
 
         Returns:
-            (T,) float32, through which no gradient flows; of tasks absent from the batch without meaning, but finite.
+            (T,) float32, at least 0, through which no gradient flows; without meaning for a task absent from the batch. NaN
+            where a method reads of `gram` what is NaN: a loss that diverges is for the caller to stop at.
 
         Raises:
             ValueError: If a shape is not as said, or `gram` is needed and absent.

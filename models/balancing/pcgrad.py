@@ -45,6 +45,6 @@ class PCGrad(BalancingMethod):
         step = tf.identity(self._num_steps)
         self._num_steps.assign_add(1)
         seed = tf.stack([tf.cast(self.seed, tf.int64), step])
-        # One algorithm by name: left to choose, XLA and devices take different ones.
+        # One algorithm by name: left to choose, CPU and GPU take different ones. XLA has its own reading of it all the same.
         draws_TT = tf.random.stateless_uniform([self.num_tasks] * 2, seed, alg="philox")
         return tf.argsort(draws_TT, axis=1)

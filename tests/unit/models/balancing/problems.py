@@ -48,7 +48,7 @@ def drive(method, steps, first=0, learning_rate=0.1):
         ):
             variable.assign_sub(learning_rate * gradient)
         if method.needs_losses_after:
-            # Each task falls at a rate of its own: a twentieth, a tenth, ... of the larger of its loss and the mean.
+            # Each task falls at a rate of its own.
             method.observe(losses, losses * np.exp(-0.05 * losses))
         if number % 2:
             method.end_epoch(losses)

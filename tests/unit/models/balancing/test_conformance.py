@@ -33,6 +33,11 @@ CONFIGS = {
 WITH_STATE = ["uncertainty", "dwa", "gradnorm", "pcgrad", "famo"]
 
 
+def most_tasks_without_chance(method, num_tasks):
+    """With three tasks and more the result of PCGrad depends on a random order, which is another one under XLA."""
+    return min(num_tasks, 2) if isinstance(method, METHOD_BY_KIND["pcgrad"]) else num_tasks
+
+
 @pytest.fixture(params=CONFIGS)
 def make(request):
     return lambda num_tasks, seed=0: make_balancing(CONFIGS[request.param], num_tasks, seed)
@@ -66,8 +71,7 @@ def test_one_task_keeps_the_direction_of_its_gradient(make):
 
 def test_permuted_tasks_get_permuted_weights(make):
     method = make(4)
-    # The projections of PCGrad depend on a random order as soon as there are three tasks.
-    num_tasks = 2 if type(method) is METHOD_BY_KIND["pcgrad"] else 4
+    num_tasks = most_tasks_without_chance(method, 4)
     order = np.random.default_rng(0).permutation(num_tasks) if num_tasks > 2 else [1, 0]
     steps = random_steps(num_tasks, 6, seed=1)
     permuted = [(losses[order], gram[order][:, order]) for losses, gram in steps]
@@ -96,7 +100,8 @@ def test_state_matters(kind):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graph_gives_the_weights_of_eager_mode(make, jit_compile):
-    method, in_graph = make(3), make(3)
+    num_tasks = most_tasks_without_chance(make(3), 3) if jit_compile else 3
+    method, in_graph = make(num_tasks), make(num_tasks)
 
     @tf.function(autograph=False, jit_compile=jit_compile)
     def step(losses, gram):
@@ -105,7 +110,7 @@ def test_graph_gives_the_weights_of_eager_mode(make, jit_compile):
         in_graph.end_epoch(losses)
         return weights, in_graph.regularizer(losses)
 
-    for losses, gram in random_steps(3, 4, seed=4):
+    for losses, gram in random_steps(num_tasks, 4, seed=4):
         weights, regularizer = step(tf.constant(losses), tf.constant(gram))
         np.testing.assert_allclose(weights, method.weights(losses, gram), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(regularizer, method.regularizer(losses), rtol=1e-5)

@@ -12,14 +12,14 @@ def paper_objective(losses, sigmas):
     return sum(loss / (2 * sigma**2) + np.log(sigma) for loss, sigma in zip(losses, sigmas, strict=True))
 
 
-def trained(method, num_steps=400):
+def trained(method, num_steps=60):
     for _ in range(num_steps):
         with tf.GradientTape() as tape:
             regularizer = method.regularizer(LOSSES)
         for variable, gradient in zip(
             method.trainable_variables, tape.gradient(regularizer, method.trainable_variables), strict=True
         ):
-            variable.assign_sub(0.1 * gradient)
+            variable.assign_sub(0.5 * gradient)
     return method
 
 
