@@ -36,6 +36,7 @@ class CAGrad(BalancingMethod):
         num_present = tf.maximum(tf.reduce_sum(tf.cast(present_T, tf.float64)), 1.0)
         # Inner products of the mean gradient with every gradient, and with itself.
         slopes_T = tf.reduce_sum(gram_TT, axis=1) / num_present
+        # Gradients that cancel may leave a rounding error below 0.
         radius = self._c * tf.sqrt(tf.maximum(mean_over(slopes_T, present_T), 0.0))
         multipliers_T = worst_case_multipliers(gram_TT, slopes_T, radius)
         weights_T = (1.0 + num_present * multipliers_T) / (1.0 + self._c)

@@ -34,6 +34,7 @@ def dominance_of(gram):
     Returns:
         Scalar float32 of at least 1; infinite if one gradient is zero, NaN if all are.
     """
+    # The ratio of two squares of float32 may exceed what float32 holds, where the ratio of their roots does not.
     squares_T = tf.linalg.diag_part(tf.cast(gram, tf.float64))
     return tf.cast(tf.sqrt(tf.reduce_max(squares_T) / tf.reduce_min(squares_T)), tf.float32)
 
@@ -50,6 +51,7 @@ def condition_number_of(gram):
     Reference:
         kappa(G) = sqrt(largest / smallest eigenvalue of G G').
     """
+    # Ascending; the smallest may come out a rounding error below 0.
     eigenvalues_T = tf.linalg.eigvalsh(tf.cast(gram, tf.float64))
     smallest, largest = eigenvalues_T[0], eigenvalues_T[-1]
     return tf.cast(tf.sqrt(tf.where(smallest > 0, largest / smallest, np.inf)), tf.float32)

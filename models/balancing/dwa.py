@@ -24,6 +24,7 @@ class DWA(BalancingMethod):
     def __init__(self, num_tasks, seed=0, temperature=2.0):
         super().__init__(num_tasks, seed)
         self._temperature = temperature
+        # 0 until a task's first epoch with labels has ended.
         self._mean_losses_T = self._state(tf.zeros([num_tasks]), "mean_losses")
         self._weights_T = self._state(tf.ones([num_tasks]), "weights")
 

@@ -51,6 +51,7 @@ class FAMO(BalancingMethod):
         present_T = before_T > 0
         falls_T = tf.where(present_T, tf.math.log(tf.maximum(before_T, SMALLEST) / after_T), 0.0)
         logits_T = tf.identity(self._logits_T)
+        # Among the tasks of this batch, as if there were no others.
         shares_T = tf.nn.softmax(logits_T) * tf.cast(present_T, tf.float32)
         shares_T = tf.math.divide_no_nan(shares_T, tf.reduce_sum(shares_T))
         gradient_T = shares_T * (falls_T - tf.reduce_sum(shares_T * falls_T))

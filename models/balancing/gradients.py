@@ -34,6 +34,7 @@ def gram_of(gradients_by_task):
     gradients_TN = tf.concat(parts, axis=1)
     # Row by row: several times faster on a CPU than the product of two long and flat matrices.
     gram_TT = tf.stack([tf.linalg.matvec(gradients_TN, gradient_N) for gradient_N in tf.unstack(gradients_TN)])
+    # Two orders of one sum may differ in the last bit, and what reads this relies on symmetry.
     return 0.5 * (gram_TT + tf.transpose(gram_TT))
 
 
@@ -83,6 +84,7 @@ def _looked_up_parts(gradients):
         return _dense_parts([tables])
     num_tasks = len(gradients)
     given = [(task, gradient) for task, gradient in enumerate(gradients) if gradient is not None]
+    # Numbered anew among the rows of all tasks, so that the same row has one place in every task's gradient.
     rows, places_R = tf.unique(tf.concat([tf.cast(gradient.indices, tf.int64) for _, gradient in given], axis=0))
     tasks_R = tf.concat([tf.fill([tf.size(gradient.indices)], task) for task, gradient in given], axis=0)
     values = tf.concat([tf.cast(gradient.values, tf.float32) for _, gradient in given], axis=0)
@@ -99,6 +101,7 @@ def _weighted_sum(gradients, weights_T):
         return None
     if not all(isinstance(gradient, tf.IndexedSlices) for gradient, _ in given):
         return tf.add_n([tf.convert_to_tensor(gradient) * tf.cast(weight, gradient.dtype) for gradient, weight in given])
+    # Rows are repeated, not summed: optimizers sum repeated rows of a table by themselves.
     return tf.IndexedSlices(
         values=tf.concat([gradient.values * tf.cast(weight, gradient.dtype) for gradient, weight in given], axis=0),
         indices=tf.concat([gradient.indices for gradient, _ in given], axis=0),

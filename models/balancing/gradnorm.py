@@ -36,6 +36,7 @@ class GradNorm(BalancingMethod):
         self._first_losses_T = self._state(tf.zeros([num_tasks]), "first_losses")
 
     def _weights(self, losses_T, gram_TT):
+        # This step takes the weights as they are; their own step shows in the next.
         log_weights_T = tf.identity(self._log_weights_T)
         weights_T = tf.exp(log_weights_T)
         gradient_T = self._gradient(weights_T * tf.sqrt(tf.linalg.diag_part(gram_TT)), losses_T)
