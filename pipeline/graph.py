@@ -11,6 +11,7 @@ from models.config import ModelConfig
 from pipeline.components.baselines import model_in_service, previous_statistics
 from pipeline.components.feature_publisher import FeaturePublisher
 from pipeline.components.log_example_gen import LogExampleGen
+from pipeline.components.packed_transform import PackedTransform
 from pipeline.components.task_evaluator import TaskEvaluator
 from pipeline.components.version_pusher import VersionPusher
 from pipeline.evaluation import eval_config
@@ -133,7 +134,7 @@ def _transform(config, examples, schema):
     analyzed = [split for split in config.data.split.names if split != EVAL_SPLIT]
     # What Transform reads of the model: another width of a layer must not send all rows through it again.
     model = ModelConfig(features=config.sized_model.features, tasks=config.model.tasks, small_tower=None)
-    return tfx.components.Transform(
+    transform = PackedTransform(
         examples=examples,
         schema=schema,
         preprocessing_fn="pipeline.transform_module.preprocessing_fn",
@@ -141,6 +142,7 @@ def _transform(config, examples, schema):
         disable_statistics=True,
         splits_config=tfx.proto.SplitsConfig(analyze=analyzed, transform=list(config.data.split.names)),
     )
+    return transform.with_id("Transform")
 
 
 def _trainer(config, transform):

@@ -13,7 +13,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
-from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from tfx_bsl.public.tfxio import TFExampleRecord
 
 from benchmarks.figures import PROJECT
@@ -22,6 +21,7 @@ from data.ingest import check_source
 from data.run import run_ingestion
 from data.schema import EVAL_SPLIT, TRAIN_SPLIT, mask_name
 from models.features import preprocess
+from models.packing import packed_examples
 from models.training import fit
 from pipeline.scoring import ScoredRows
 
@@ -159,7 +159,7 @@ def _transform(model, schema_file, folder):
             rows,
             examples.TensorAdapterConfig(),
         ) | tft_beam.AnalyzeAndTransformDataset(functools.partial(preprocess, config=model), output_record_batches=True)
-        encoded = transformed | "Encode" >> beam.FlatMap(_encoded)
+        encoded = transformed | "Columns" >> beam.Keys() | "Encode" >> beam.FlatMap(packed_examples)
         encoded | beam.io.WriteToTFRecord(str(folder / "transformed" / "rows"), file_name_suffix=".gz", num_shards=4)
         transform_fn | tft_beam.WriteTransformFn(str(folder / "output"))
     raw_metadata = dataset_metadata.DatasetMetadata(schema)
@@ -176,10 +176,6 @@ def _read_schema(model, schema_file):
     del schema.feature[:]
     schema.feature.extend(kept)
     return schema
-
-
-def _encoded(batch_and_passthrough):
-    return RecordBatchToExamplesEncoder().encode(batch_and_passthrough[0])
 
 
 def _evaluation_rows(tft_output, folder, model):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from data.simulator import simulate, write_feed
@@ -137,22 +138,24 @@ def shuffled_version(job, tmp_path_factory):
     import tensorflow_transform as tft
 
     from models.export import export
+    from models.packing import packed_examples, packed_spec, unpack
     from models.training import fit
     from pipeline.config import CONFIG_FILE
 
     config = job.config
     tft_output = tft.TFTransformOutput(str(job.artifact("Transform", "transform_graph")))
     files = sorted((job.artifact("Transform", "transformed_examples") / "Split-train").glob("*.gz"))
-    rows = [tf.train.Example.FromString(row.numpy()) for row in tf.data.TFRecordDataset(files, compression_type="GZIP")]
-    labels = [task.label for task in config.model.tasks]
-    order = np.random.default_rng(0).permutation(len(rows))
-    values = [{label: rows[index].features.feature[label].float_list.value[0] for label in labels} for index in order]
+    records = list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+    spec = tft_output.transformed_feature_spec()
+    columns = unpack(tf.io.parse_example(records, packed_spec(spec)), spec)
+    columns = {name: np.reshape(column, (len(records), -1)) for name, column in columns.items()}
+    order = np.random.default_rng(0).permutation(len(records))
+    columns |= {task.label: columns[task.label][order] for task in config.model.tasks}
+    batch = pa.record_batch([pa.array(list(column)) for column in columns.values()], list(columns))
     folder = tmp_path_factory.mktemp("shuffled")
     with tf.io.TFRecordWriter(str(folder / "rows.gz"), "GZIP") as writer:
-        for row, shuffled in zip(rows, values, strict=True):
-            for label in labels:
-                row.features.feature[label].float_list.value[:] = [shuffled[label]]
-            writer.write(row.SerializeToString())
+        for example in packed_examples(batch):
+            writer.write(example)
     fitted = fit(config.sized_model, config.train, tft_output, [str(folder / "rows.gz")])
     version = folder / "models" / "1"
     export(fitted.ranker, tft_output, str(version))

@@ -2,6 +2,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -12,6 +13,7 @@ from data.schema import LABELS, mask_name, weight_name
 from models.config import ModelConfig
 from models.features import preprocess
 from models.inputs import table_sizes
+from models.packing import packed_examples
 from models.ranker import MultiTaskRanker
 from models.train_config import TrainConfig
 
@@ -152,13 +154,17 @@ def make_ranker(transformed):
 
 @pytest.fixture(scope="session")
 def train_files(transformed, tmp_path_factory):
-    """Glob of two gzipped TFRecord files of transformed examples."""
+    """Glob of two gzipped TFRecord files of transformed, packed examples."""
     folder = tmp_path_factory.mktemp("examples")
-    coder = tft.coders.ExampleProtoCoder(transformed.output.transformed_metadata.schema)
+    columns = {
+        name: pa.array([np.array(row[name], feature.dtype.as_numpy_dtype, ndmin=1) for row in transformed.rows])
+        for name, feature in transformed.output.transformed_feature_spec().items()
+    }
+    examples = packed_examples(pa.record_batch(list(columns.values()), list(columns)))
     for shard in range(2):
         with tf.io.TFRecordWriter(str(folder / f"rows-{shard}.gz"), options="GZIP") as writer:
-            for row in transformed.rows[shard::2]:
-                writer.write(coder.encode(row))
+            for example in examples[shard::2]:
+                writer.write(example)
     return [str(folder / "*.gz")]
 
 
