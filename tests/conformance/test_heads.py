@@ -6,9 +6,11 @@ import tensorflow as tf
 
 from data.schema import mask_name
 from models.config import TaskConfig
+from models.heads.binary import BinaryHead
 from models.heads.config import PROBABILITY, SECONDS
 from models.heads.registry import HEAD_BY_KIND, make_head
 from models.keras import keras
+from models.losses import known_labels
 
 CASES = {
     "binary": ("click", {"kind": "binary"}),
@@ -250,3 +252,24 @@ def test_least_loss_of_equal_rows_serves_their_mean(head):
         assert served == pytest.approx(labels.mean(), rel=0.01)
     else:
         assert served < 0.8 * labels.mean()
+
+
+class _ForgetsMasks(BinaryHead):
+    def loss(self, outputs, labels, weights, inputs):
+        return tf.reduce_mean(self.row_losses(outputs, tf.constant(labels), inputs))
+
+
+class _DividesByTheBatch(BinaryHead):
+    def loss(self, outputs, labels, weights, inputs):
+        labels, weights = known_labels(labels, weights)
+        return tf.reduce_mean(weights * self.row_losses(outputs, labels, inputs))
+
+
+@pytest.mark.parametrize("planted", [_ForgetsMasks, _DividesByTheBatch])
+@pytest.mark.parametrize(
+    "check", [test_rows_without_weight_change_nothing, test_weights_count_as_repetitions_and_their_scale_does_not]
+)
+def test_the_checks_find_a_planted_mistake(planted, check):
+    task = TaskConfig(label="click", head="binary")
+    with pytest.raises(AssertionError, match="assert"):
+        check(planted(task.label, task.head))

@@ -5,10 +5,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from models import metrics
-from models.bootstrap import paired_difference
+from models.bootstrap import NUM_PAIRS, bootstrap_interval, paired_difference
 from models.errors import MetricError
+from models.measures.registry import MEASURES, statistic_of
 
-METRICS = ("auc", "gauc", "log_loss", "mean_absolute_error", "xauc")
+BY_GROUP = ("gauc", "ndcg")
 
 
 def draws(rows=600, users=60, seed=0, decimals=2):
@@ -20,23 +21,62 @@ def draws(rows=600, users=60, seed=0, decimals=2):
     return labels, first, second, users
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_estimate_is_the_difference_of_the_measures(metric):
+def measured(measure, labels, predictions, groups, weights=None):
+    """The measure by its own function, on the bootstrap's pairs."""
+    metric_fn = getattr(metrics, measure.removesuffix("_seconds"))
+    options = {"num_pairs": NUM_PAIRS} if measure == "xauc" else {}
+    return metric_fn(labels, predictions, *((groups,) if measure in BY_GROUP else ()), weights=weights, **options)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_estimate_is_the_difference_of_the_measures(measure, is_weighted):
     labels, first, second, users = draws()
-    metric_fn = getattr(metrics, metric)
-    arguments = (users,) if metric == "gauc" else ()
-    expected = metric_fn(labels, second, *arguments) - metric_fn(labels, first, *arguments)
-    difference = paired_difference(metric, labels, first, second, users, groups=users, num_replicates=200)
-    assert difference.estimate == pytest.approx(expected, abs=0.005 if metric == "xauc" else 1e-12)
-    assert difference.low < difference.estimate < difference.high
+    weights = np.random.default_rng(1).choice([0.0, 1.0, 2.5], size=len(users)) if is_weighted else None
+    values = [measured(measure, labels, predictions, users, weights) for predictions in (first, second)]
+    options = {"groups": users, "lists": users, "num_replicates": 200, "weights": weights}
+    difference = paired_difference(measure, labels, first, second, users, **options)
+    assert difference.estimate == pytest.approx(values[1] - values[0], abs=1e-12)
+    assert difference.low < difference.high
     assert difference.num_replicates == 200
+    interval = bootstrap_interval(measure, labels, second, users, **options)
+    assert interval.estimate == pytest.approx(values[1], abs=1e-12)
+    if measure != "expected_calibration_error":
+        assert difference.low < difference.estimate < difference.high
+        assert interval.low < interval.estimate < interval.high
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_identical_predictions_differ_by_exactly_nothing(metric):
+@pytest.mark.parametrize("measure", MEASURES)
+def test_identical_predictions_differ_by_exactly_nothing(measure):
     labels, first, _, users = draws()
-    difference = paired_difference(metric, labels, first, first.copy(), users, groups=users, num_replicates=60)
+    difference = paired_difference(measure, labels, first, first.copy(), users, groups=users, lists=users, num_replicates=60)
     assert (difference.estimate, difference.low, difference.high) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_a_replicate_is_the_measure_of_the_drawn_users_rows(measure, decimals):
+    """Against the rows of each drawn user copied as often as he was drawn, each copy a user of his own."""
+    labels, predictions, _, users = draws(rows=200, users=30, decimals=decimals)
+    statistic = statistic_of(measure, labels, predictions, groups=users, lists=users, num_pairs=300_000)
+    counts = np.random.default_rng(2).multinomial(30, np.full(30, 1 / 30), size=3)
+    for counts_of_users, value in zip(counts, statistic.resampled(users)(counts), strict=True):
+        rows = [
+            (labels[row], predictions[row], f"{user} {copy}")
+            for user in range(30)
+            for copy in range(counts_of_users[user])
+            for row in np.flatnonzero(users == user)
+        ]
+        columns = [np.array(column) for column in zip(*rows, strict=True)]
+        expected = measured(measure, *columns)
+        assert value == pytest.approx(expected, abs=0.006 if measure == "xauc" else 1e-12)
+
+
+def test_no_drawn_row_means_no_value():
+    labels, predictions, _, users = draws(rows=50, users=5)
+    for measure in MEASURES:
+        resampled_fn = statistic_of(measure, labels, predictions, groups=users, lists=users).resampled(users)
+        assert np.isnan(resampled_fn(np.zeros((1, 5), int))).all(), measure
 
 
 def test_replicates_resample_whole_users():
@@ -87,11 +127,11 @@ def test_thousand_replicates_of_many_rows_take_seconds():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("recall", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2]), ValueError, "metric must be auc.*Received: recall"),
+        (("recall", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2]), ValueError, "measure must be one of auc.*Received: recall"),
         (("auc", [1, 0], [0.1, 0.2], [0.1], [1, 2]), ValueError, "vectors of one length"),
         (("gauc", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2]), ValueError, "groups must be given for gauc"),
         (("gauc", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2], ["a", "a"]), ValueError, "every group must hold rows of one user"),
-        (("gauc", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2], ["a", "b"]), MetricError, "of one class"),
+        (("gauc", [1, 0], [0.1, 0.2], [0.1, 0.2], [1, 2], ["a", "b"]), MetricError, "no group holds both classes"),
         (("auc", [1, 1], [0.1, 0.2], [0.1, 0.2], [1, 2]), MetricError, "of one class"),
         (("auc", [], [], [], []), MetricError, "no row has a known label"),
         (("xauc", [1, 1], [0.1, 0.2], [0.1, 0.2], [1, 2]), MetricError, "no pair of rows differs in truth"),

@@ -2,20 +2,28 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import ndcg_score, roc_auc_score
 
-from models.config import ModelConfig
+from models.config import ModelConfig, TaskConfig
 from models.errors import MetricError
+from models.measures.registry import MEASURES, measures_of, statistic_of
 from models.metrics import (
     Metric,
     auc,
     evaluate,
+    evaluate_slices,
     expected_calibration_error,
     gauc,
+    lists_of,
     log_loss,
     mean_absolute_error,
+    ndcg,
     normalised_entropy,
+    reliability_bins,
     xauc,
 )
 
@@ -75,16 +83,55 @@ def test_log_loss_and_normalised_entropy():
     assert log_loss([1.0], [0.0]) == pytest.approx(-math.log(1e-7))
 
 
-def test_calibration_error():
-    labels, predictions, _ = draws(rows=503, decimals=9)
-    rows = sorted(zip(predictions, labels, strict=True))
-    total, start = 0.0, 0
-    for index in range(10):
-        size = 51 if index < 3 else 50
-        bin_ = rows[start : start + size]
-        total += abs(sum(p for p, _ in bin_) / size - sum(y for _, y in bin_) / size) * size
-        start += size
-    assert expected_calibration_error(labels, predictions) == pytest.approx(total / 503, abs=1e-12)
+def calibration_error_oracle(labels, predictions, num_bins):
+    """Rows as equal slices of weight, one after another; the rows of a tie mixed."""
+    slices = 12
+    rows = [(p, np.mean([z for z, q in zip(labels, predictions, strict=True) if q == p])) for p in sorted(predictions)]
+    pieces = [row for row in rows for _ in range(slices * num_bins)]
+    size = len(pieces) // num_bins
+    bins = [pieces[start : start + size] for start in range(0, len(pieces), size)]
+    assert len(bins) == num_bins
+    return sum(abs(sum(p - y for p, y in bin_)) for bin_ in bins) / len(pieces)
+
+
+@pytest.mark.parametrize(("rows", "decimals"), [(503, 9), (500, 1), (37, 9), (7, 1)])
+def test_calibration_error(rows, decimals):
+    labels, predictions, _ = draws(rows=rows, decimals=decimals)
+    expected = calibration_error_oracle(labels, predictions, 10)
+    assert expected_calibration_error(labels, predictions) == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_error_of_bins_that_divide_the_rows_is_the_textbooks():
+    labels, predictions, _ = draws(rows=500, decimals=12)
+    order = np.argsort(predictions)
+    bins = np.split(order, 10)
+    expected = np.mean([abs(predictions[bin_].mean() - labels[bin_].mean()) for bin_ in bins])
+    assert expected_calibration_error(labels, predictions) == pytest.approx(expected, abs=1e-12)
+
+
+def test_reliability_bins_are_those_of_the_calibration_error():
+    labels, predictions, _ = draws(rows=500, decimals=12)
+    bins = reliability_bins(labels, predictions, 5)
+    for bin_, rows in zip(bins, np.split(np.argsort(predictions), 5), strict=True):
+        assert bin_.predicted == pytest.approx(predictions[rows].mean())
+        assert bin_.observed == pytest.approx(labels[rows].mean())
+        assert bin_.num_rows == pytest.approx(100)
+        interval = scipy.stats.binomtest(int(labels[rows].sum()), 100).proportion_ci(method="wilson")
+        assert (bin_.low, bin_.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+    gaps = [abs(bin_.predicted - bin_.observed) for bin_ in bins]
+    assert np.mean(gaps) == pytest.approx(expected_calibration_error(labels, predictions, 5))
+    assert [bin_.predicted for bin_ in bins] == sorted(bin_.predicted for bin_ in bins)
+
+
+def test_reliability_intervals_stay_within_0_and_1_and_count_weights():
+    bins = reliability_bins([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], 2)
+    assert bins[0].low == 0.0
+    assert bins[1].high == 1.0
+    assert bins[0].high < bins[1].predicted
+    weighted = reliability_bins([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], 2, weights=[3, 1, 1, 3])
+    # 64 / 20 rows' worth of evidence instead of 4.
+    assert weighted[0].num_rows == pytest.approx(1.6)
+    assert weighted[0].predicted == pytest.approx(0.125)
 
 
 def test_calibration_error_ignores_the_order_of_rows():
@@ -114,8 +161,43 @@ def test_xauc():
     assert xauc(truths, predictions, num_pairs=100) == xauc(truths, predictions, num_pairs=100)
 
 
-def test_mean_absolute_error():
-    assert mean_absolute_error([1.0, 5.0, 0.0], [2.0, 3.0, 0.5]) == pytest.approx(3.5 / 3)
+def test_xauc_weighs_a_pair_by_the_product_of_its_rows():
+    truths, predictions = np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])
+    # Pairs (1, 2) and (1, 3) in order, weights 2 and 10; pair (2, 3) in reverse, weight 5.
+    assert xauc(truths, predictions, weights=[2, 1, 5]) == pytest.approx(12 / 17, abs=0.002)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 100])
+@pytest.mark.parametrize("decimals", [1, 9])
+@pytest.mark.parametrize("is_graded", [False, True])
+def test_ndcg(k, decimals, is_graded):
+    labels, predictions, lists = draws(decimals=decimals)
+    if is_graded:
+        labels *= np.random.default_rng(5).choice([0.25, 0.5, 1.0], size=len(labels))
+    values = []
+    for each in set(lists):
+        mine = lists == each
+        if labels[mine].sum() > 0:
+            values.append(ndcg_score(labels[mine][np.newaxis], predictions[mine][np.newaxis], k=k))
+    assert ndcg(labels, predictions, lists, k) == pytest.approx(np.mean(values), abs=1e-12)
+
+
+def test_ndcg_by_hand():
+    # Best first, then the two others tied: (3/4 + 0) / 2 at places 2 and 3.
+    discount = [1 / math.log2(place + 1) for place in (1, 2, 3)]
+    best = 1.0 * discount[0] + 0.75 * discount[1]
+    expected = (1.0 * discount[0] + 0.375 * discount[1] + 0.375 * discount[2]) / best
+    assert ndcg([0.75, 1.0, 0.0], [0.2, 0.9, 0.2], ["a"] * 3) == pytest.approx(expected)
+    assert ndcg([0, 1, 0, 0], [0.9, 0.1, 0.5, 0.4], ["a", "a", "b", "b"], k=1) == 0.0
+
+
+def test_ndcg_weighs_a_list_by_the_mean_weight_of_its_rows():
+    labels, predictions, lists = [1, 0, 1, 0], [0.9, 0.1, 0.1, 0.9], ["a", "a", "b", "b"]
+    second = 1 / math.log2(3)
+    assert ndcg(labels, predictions, lists) == pytest.approx((1 + second) / 2)
+    assert ndcg(labels, predictions, lists, weights=[1, 2, 4, 5]) == pytest.approx((1.5 + 4.5 * second) / 6)
+    # Without the row above it the second list is in order.
+    assert ndcg(labels, predictions, lists, weights=[1, 1, 1, 0]) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -127,6 +209,8 @@ def test_mean_absolute_error():
         (lambda: normalised_entropy([1, 1], [0.1, 0.2]), "all labels are of one class"),
         (lambda: xauc([2.0, 2.0], [0.1, 0.2]), "no pair of rows differs in truth"),
         (lambda: log_loss([], []), "no row has a known label"),
+        (lambda: ndcg([0, 0], [0.1, 0.2], [1, 2]), "no list holds a label above 0"),
+        (lambda: auc([1, 0], [0.1, 0.2], [0, 0]), "no row has a known label"),
         (lambda: gauc([], [], []), "no row has a known label"),
         (lambda: xauc([], []), "no row has a known label"),
         (lambda: mean_absolute_error([], []), "no row has a known label"),
@@ -141,8 +225,76 @@ def test_undefined_measures_say_why(call, message):
 def test_wrong_vectors_are_refused(metric_fn):
     with pytest.raises(ValueError, match=r"must be vectors of one length. Received: shapes \(2,\) and \(3,\)"):
         metric_fn([0.0, 1.0], [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="must be finite"):
-        metric_fn([0.0, 1.0], [0.1, math.nan])
+    for labels, predictions in (([0.0, 1.0], [0.1, math.nan]), ([0.0, math.inf], [0.1, 0.2])):
+        with pytest.raises(ValueError, match="must be finite"):
+            metric_fn(labels, predictions)
+    for weights in ([1.0, -1.0], [1.0, math.nan]):
+        with pytest.raises(ValueError, match="weights must be finite and at least 0"):
+            metric_fn([0.0, 1.0], [0.1, 0.2], weights=weights)
+    with pytest.raises(ValueError, match=r"weights must be a vector as long as the labels, 2. Received: \(3,\)"):
+        metric_fn([0.0, 1.0], [0.1, 0.2], weights=[1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: auc([0.5, 1], [0.1, 0.2]), "labels of an AUC must be 0 or 1"),
+        (lambda: gauc([0.5, 1], [0.1, 0.2], [1, 1]), "labels of an AUC must be 0 or 1"),
+        (lambda: ndcg([-1, 1], [0.1, 0.2], [1, 1]), "labels of an NDCG must be at least 0"),
+        (lambda: ndcg([0, 1], [0.1, 0.2], [1, 1], k=0), "k must be at least 1. Received: k=0"),
+        (lambda: gauc([0, 1], [0.1, 0.2], [1]), r"groups must be a vector as long as the labels, 2. Received: \(1,\)"),
+        (lambda: statistic_of("recall", [0, 1], [0.1, 0.2]), "measure must be one of auc, .* Received: recall"),
+        (lambda: statistic_of("ndcg", [0, 1], [0.1, 0.2], groups=[1, 1]), "lists must be given for ndcg. Received: lists=None"),
+        (lambda: lists_of([1, 1], ["a"]), r"requests must be as many as groups, 2. Received: \(1,\)"),
+    ],
+)
+def test_wrong_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+BY_NAME = {
+    "auc": lambda y, p, groups, weights: auc(y, p, weights),
+    "gauc": gauc,
+    "log_loss": lambda y, p, groups, weights: log_loss(y, p, weights),
+    "normalised_entropy": lambda y, p, groups, weights: normalised_entropy(y, p, weights),
+    "expected_calibration_error": lambda y, p, groups, weights: expected_calibration_error(y, p, weights=weights),
+    "mean_absolute_error": lambda y, p, groups, weights: mean_absolute_error(y, p, weights),
+    "xauc": lambda y, p, groups, weights: xauc(y, p, 400_000, weights=weights),
+    "ndcg": lambda y, p, groups, weights: ndcg(y, p, groups, weights=weights),
+}
+
+
+def test_every_measure_is_held_to_the_laws_of_weights():
+    assert set(BY_NAME) == set(MEASURES) - {"mean_absolute_error_seconds"}
+
+
+@pytest.mark.parametrize("measure", BY_NAME)
+@settings(deadline=None, max_examples=12)
+@given(seed=st.integers(0, 1_000), decimals=st.sampled_from([1, 2, 9]))
+def test_weight_zero_drops_a_row_and_the_scale_of_weights_does_not_matter(measure, seed, decimals):
+    labels, predictions, groups = draws(rows=120, seed=seed, decimals=decimals)
+    weights = np.random.default_rng(seed).integers(4, size=120).astype(float)
+    known = weights > 0
+    metric_fn = BY_NAME[measure]
+    expected = metric_fn(labels[known], predictions[known], groups[known], weights[known])
+    labels[~known], predictions[~known] = math.nan, math.inf
+    assert metric_fn(labels, predictions, groups, weights) == pytest.approx(expected, abs=1e-12)
+    assert metric_fn(labels, predictions, groups, 3.7 * weights) == pytest.approx(expected, abs=1e-9)
+    ones = metric_fn(labels[known], predictions[known], groups[known], None)
+    assert metric_fn(labels, predictions, groups, 0.3 * known) == pytest.approx(ones, abs=1e-9)
+
+
+@pytest.mark.parametrize("measure", sorted(set(BY_NAME) - {"ndcg"}))
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_weights_are_repetitions(measure, decimals):
+    """Not of NDCG: a list with a row twice is another list."""
+    labels, predictions, groups = draws(rows=200, decimals=decimals)
+    weights = np.random.default_rng(1).integers(1, 4, size=200)
+    repeated = [np.repeat(column, weights) for column in (labels, predictions, groups)]
+    tolerance = 0.004 if measure == "xauc" else 1e-12
+    expected = BY_NAME[measure](*repeated, None)
+    assert BY_NAME[measure](labels, predictions, groups, weights) == pytest.approx(expected, abs=tolerance)
 
 
 def task_rows(rows=400):
@@ -160,7 +312,7 @@ def task_rows(rows=400):
 def test_evaluate_measures_every_task_on_its_own_known_rows():
     labels, masks, predictions, groups = task_rows()
     metrics = evaluate(labels, masks, predictions, groups, TASKS)
-    expected_names = {"auc", "gauc", "log_loss", "normalised_entropy", "expected_calibration_error"}
+    expected_names = {"auc", "gauc", "log_loss", "normalised_entropy", "expected_calibration_error", "ndcg"}
     for label in ("click", "satisfaction"):
         known = masks[label] == 1
         truths, scores = labels[label][known], predictions[label][known].astype(float)
@@ -168,6 +320,7 @@ def test_evaluate_measures_every_task_on_its_own_known_rows():
         assert metrics[label]["auc"].value == pytest.approx(roc_auc_score(truths, scores), abs=1e-9)
         assert metrics[label]["log_loss"].value == pytest.approx(sklearn_log_loss(truths, scores), abs=1e-6)
         assert metrics[label]["gauc"].value == gauc(truths, scores, groups[known])
+        assert metrics[label]["ndcg"].value == ndcg(truths, scores, groups[known])
         assert metrics[label]["expected_calibration_error"].value == expected_calibration_error(truths, scores)
         assert metrics[label]["auc"].num_rows == known.sum()
     known = masks["watch_seconds"] == 1
@@ -189,3 +342,78 @@ def test_evaluate_says_why_a_measure_is_absent():
     assert metrics["click"]["gauc"] == Metric(None, known, "no group holds both classes")
     assert metrics["click"]["log_loss"].value is not None
     assert metrics["watch_seconds"]["xauc"] == Metric(None, 0, "no row has a known label")
+
+
+def test_evaluate_measures_grades_by_order_and_distance():
+    labels, masks, predictions, groups = task_rows()
+    task = TaskConfig(label="satisfaction", head="graded")
+    labels["satisfaction"] = np.random.default_rng(4).choice([0.0, 0.25, 1.0], size=400)
+    metrics = evaluate(labels, masks, predictions, groups, [task])["satisfaction"]
+    known = masks["satisfaction"] == 1
+    truths, scores = labels["satisfaction"][known], predictions["satisfaction"][known].astype(float)
+    assert {name: metric.value for name, metric in metrics.items()} == {
+        "mean_absolute_error": mean_absolute_error(truths, scores),
+        "xauc": xauc(truths, scores),
+        "ndcg": ndcg(truths, scores, groups[known]),
+        "log_loss": log_loss(truths, scores),
+    }
+    assert tuple(metrics) == measures_of(task)
+
+
+def test_lists_are_requests_and_where_unknown_what_a_user_saw_in_a_day():
+    groups = np.array([7, 7, 7, 7, 3, 3])
+    requests = np.array([b"r2", b"", b"r1", b"r2", b"r1", b""], object)
+    lists = lists_of(groups, requests)
+    expected = {(0, 3), (1,), (2, 4), (5,)}
+    assert {tuple(np.flatnonzero(lists == each)) for each in set(lists)} == expected
+    text = np.array(["r2", "", "r1", "r2", "r1", ""])
+    np.testing.assert_array_equal(lists_of(groups, text), lists)
+    for unknown in (None, [""] * 6, [None] * 6):
+        lists = lists_of(groups, unknown)
+        assert {tuple(np.flatnonzero(lists == each)) for each in set(lists)} == {(0, 1, 2, 3), (4, 5)}
+
+
+def test_evaluate_ranks_within_requests():
+    labels, masks, predictions, groups = task_rows()
+    requests = np.random.default_rng(9).integers(60, size=400).astype("U")
+    requests[:50] = ""
+    metrics = evaluate(labels, masks, predictions, groups, TASKS, requests, k=2)
+    known = masks["click"] == 1
+    lists = [request or f"group {group}" for request, group in zip(requests[known], groups[known], strict=True)]
+    truths, scores = labels["click"][known], predictions["click"][known].astype(float)
+    assert metrics["click"]["ndcg"].value == pytest.approx(ndcg(truths, scores, lists, k=2), abs=1e-12)
+    assert metrics["click"]["ndcg"].value != pytest.approx(ndcg(truths, scores, groups[known], k=2), abs=1e-6)
+    assert metrics["click"]["gauc"].value == gauc(truths, scores, groups[known])
+
+
+def test_masks_are_weights():
+    labels, masks, predictions, groups = task_rows()
+    times = np.random.default_rng(8).integers(3, size=400)
+    weighted = evaluate(labels, {label: mask * times for label, mask in masks.items()}, predictions, groups, TASKS)
+    repeated = [
+        {label: np.repeat(column, times) for label, column in by_label.items()} for by_label in (labels, masks, predictions)
+    ]
+    expected = evaluate(*repeated, np.repeat(groups, times), TASKS)
+    for label, by_name in expected.items():
+        assert weighted[label]["xauc" if label == "watch_seconds" else "auc"].num_rows == (masks[label] * times > 0).sum()
+        for name, metric in by_name.items():
+            if name != "ndcg":
+                assert weighted[label][name].value == pytest.approx(metric.value, abs=0.003 if name == "xauc" else 1e-9)
+
+
+def test_slices_hold_every_measure_of_their_rows():
+    labels, masks, predictions, groups = task_rows()
+    surfaces = np.random.default_rng(6).choice(["feed", "search", "sidebar"], size=400)
+    labels["satisfaction"][surfaces == "sidebar"] = 1.0
+    requests = np.random.default_rng(9).integers(60, size=400).astype("U")
+    slices = evaluate_slices(labels, masks, predictions, groups, TASKS, surfaces, requests)
+    assert list(slices) == ["feed", "search", "sidebar"]
+    for surface, metrics in slices.items():
+        mine = surfaces == surface
+        parts = [{label: column[mine] for label, column in by_label.items()} for by_label in (labels, masks, predictions)]
+        assert metrics == evaluate(*parts, groups[mine], TASKS, requests[mine], num_pairs=200_000)
+        assert metrics["click"]["auc"].num_rows == (mine & (masks["click"] > 0)).sum()
+    assert slices["sidebar"]["satisfaction"]["auc"].reason == "all labels are of one class"
+    assert slices["feed"]["satisfaction"]["auc"].value is not None
+    with pytest.raises(ValueError, match=r"at most 1000 different ones. Received: 1001"):
+        evaluate_slices({}, {}, {}, np.zeros(1_001), [], np.arange(1_001))
