@@ -1,7 +1,6 @@
 """Offline comparison of two pushed versions on the same evaluation rows."""
 
 import dataclasses
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,8 @@ import numpy as np
 from data.schema import EVAL_SPLIT
 from models.bootstrap import NUM_PAIRS, Difference, paired_difference
 from models.errors import MetricError
-from models.metrics import auc, gauc, log_loss, mean_absolute_error, xauc
+from models.heads.config import GRADE, PROBABILITY, SECONDS
+from models.measures.registry import MEASURES, statistic_of
 from pipeline.config import CONFIG_FILE, Config
 from pipeline.errors import VersionError
 from pipeline.metadata import live_artifacts, newest_first, open_metadata
@@ -46,7 +46,7 @@ class TaskDifference:
 
     @property
     def _higher_is_better(self):
-        return self.measure in ("auc", "gauc", "xauc")
+        return MEASURES[self.measure].higher_is_better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +146,9 @@ def compare(version_a, version_b, examples=None, num_replicates=1_000):
         _require_unseen(version, config, rows_a)
     differences, undefined = [], []
     for task in tasks:
-        for measure, metric_fn in _MEASURES_BY_HEAD[task.head].items():
+        for measure in _MEASURES_BY_SERVED[task.head.serves]:
             try:
-                differences.append(_difference(rows_a, rows_b, task.label, measure, metric_fn, num_replicates))
+                differences.append(_difference(rows_a, rows_b, task.label, measure, num_replicates))
             except MetricError as error:
                 undefined.append(f"{task.label} {measure}: {error}")
     users = rows_a.keys["user_id"]
@@ -164,20 +164,22 @@ def _require_unseen(version, config, rows):
         )
 
 
-_MEASURES_BY_HEAD = {
-    "binary": {"auc": auc, "gauc": gauc, "log_loss": log_loss},
-    # On the pairs of the bootstrap, so that the values differ by just the difference.
-    "log1p": {"xauc": functools.partial(xauc, num_pairs=NUM_PAIRS), "mean_absolute_error": mean_absolute_error},
+_MEASURES_BY_SERVED = {
+    PROBABILITY: ("auc", "gauc", "log_loss"),
+    GRADE: ("xauc", "ndcg", "log_loss"),
+    SECONDS: ("xauc", "mean_absolute_error"),
 }
 
 
-def _difference(rows_a, rows_b, label, measure, metric_fn, num_replicates):
-    is_known = rows_a.masks[label] > 0
-    truths, users = rows_a.labels[label][is_known], rows_a.keys["user_id"][is_known]
-    predictions = [rows.predictions[label][is_known] for rows in (rows_a, rows_b)]
-    groups = rows_a.user_days[is_known] if measure == "gauc" else None
-    difference = paired_difference(measure, truths, *predictions, users, groups, num_replicates)
-    values = [metric_fn(truths, scores, *(() if groups is None else (groups,))) for scores in predictions]
+def _difference(rows_a, rows_b, label, measure, num_replicates):
+    truths, weights = rows_a.labels[label], rows_a.masks[label]
+    predictions = [rows.predictions[label] for rows in (rows_a, rows_b)]
+    keys = {"groups": rows_a.user_days, "lists": rows_a.lists}
+    difference = paired_difference(
+        measure, truths, *predictions, rows_a.keys["user_id"], num_replicates=num_replicates, weights=weights, **keys
+    )
+    # On the pairs of the bootstrap, so that the values differ by just the difference.
+    values = [statistic_of(measure, truths, scores, weights, num_pairs=NUM_PAIRS, **keys).value for scores in predictions]
     return TaskDifference(label, measure, *values, difference)
 
 

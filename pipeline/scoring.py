@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from data.schema import mask_name
-from models.metrics import evaluate
+from models.metrics import evaluate, lists_of
 from pipeline.errors import VersionError
 
 _BATCH_ROWS = 4_096
-_KEYS = ("user_id", "item_id", "day")
+_KEYS = ("user_id", "item_id", "day", "request_id")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +19,10 @@ class ScoredRows:
     """Rows of an evaluation split with a model's predictions.
 
     Attributes:
-        keys: (rows,) strings by name: user_id, item_id, day.
+        keys: (rows,) strings by name: user_id, item_id, day, and request_id, empty where unknown.
         labels: (rows,) float32 by label.
         masks: (rows,) float32 in {0, 1} by label.
-        predictions: (rows,) float32 by label: probabilities, and seconds for watch time.
+        predictions: (rows,) float32 by label: probabilities, grades, or seconds.
     """
 
     keys: dict
@@ -35,6 +35,11 @@ class ScoredRows:
         """(rows,) int group of each row's user and day, in which GAUC ranks."""
         both = np.char.add(np.char.add(self.keys["user_id"].astype("U"), "\t"), self.keys["day"].astype("U"))
         return np.unique(both, return_inverse=True)[1]
+
+    @property
+    def lists(self):
+        """(rows,) int list in which NDCG ranks each row: its request, else its user and day."""
+        return lists_of(self.user_days, self.keys["request_id"])
 
 
 def score(model_folder, examples_folder, labels):
@@ -87,4 +92,4 @@ def measure(rows, tasks):
     Returns:
         Dict from label to dict from measure to `models.metrics.Metric`.
     """
-    return evaluate(rows.labels, rows.masks, rows.predictions, rows.user_days, tasks)
+    return evaluate(rows.labels, rows.masks, rows.predictions, rows.user_days, tasks, rows.keys["request_id"])

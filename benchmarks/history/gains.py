@@ -12,15 +12,7 @@ from models.bootstrap import paired_difference
 from models.metrics import evaluate
 
 CLICK_AUC_GAIN = 0.015
-# Measures by the names of `models.metrics.evaluate`, and how the bootstrap calls them; it has no calibration error.
-_BOOTSTRAP_BY_MEASURE = {
-    "auc": "auc",
-    "gauc": "gauc",
-    "log_loss": "log_loss",
-    "expected_calibration_error": None,
-    "xauc": "xauc",
-    "mean_absolute_error_seconds": "mean_absolute_error",
-}
+_MEASURES = ("auc", "gauc", "log_loss", "expected_calibration_error", "xauc", "mean_absolute_error_seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,21 +98,24 @@ def _values(rows, tasks):
         (label, measure): metric.value
         for label, by_measure in metrics.items()
         for measure, metric in by_measure.items()
-        if measure in _BOOTSTRAP_BY_MEASURE
+        if measure in _MEASURES
     }
 
 
 def _row_margins(before, after, label, measure, num_replicates):
-    """How far other users would move the gain of the seeds' mean scores, down and up; 0 where the bootstrap has no such one."""
-    name = _BOOTSTRAP_BY_MEASURE[measure]
-    if name is None:
-        return 0.0, 0.0
+    """How far other users would move the gain of the seeds' mean scores, down and up."""
     rows = before[0]
-    is_known = rows.masks[label] > 0
-    first, second = (np.mean([each.predictions[label] for each in scored], axis=0)[is_known] for scored in (before, after))
-    groups = rows.user_days[is_known] if name == "gauc" else None
-    users = rows.keys["user_id"][is_known]
-    difference = paired_difference(name, rows.labels[label][is_known], first, second, users, groups, num_replicates)
+    first, second = (np.mean([each.predictions[label] for each in scored], axis=0) for scored in (before, after))
+    difference = paired_difference(
+        measure,
+        rows.labels[label],
+        first,
+        second,
+        rows.keys["user_id"],
+        rows.user_days,
+        num_replicates,
+        weights=rows.masks[label],
+    )
     return max(difference.estimate - difference.low, 0.0), max(difference.high - difference.estimate, 0.0)
 
 

@@ -36,7 +36,7 @@ def lint_imports(folder):
         ("data/attribution.py", "import apache_beam", "The pure modules of data"),
         ("serving/ranker/blend.py", "import tensorflow", "Blending is arithmetic"),
         ("pipeline/config.py", "import benchmarks.logs", "Imports run one way"),
-        ("models/heads.py", "import pandas", "Models are pure TensorFlow"),
+        ("models/heads/head.py", "import pandas", "Models are pure TensorFlow"),
     ],
 )
 def test_planted_violation_is_caught(copied, module, line, contract):
