@@ -19,12 +19,14 @@ class Step(NamedTuple):
     Attributes:
         losses: `models.ranker.BatchLosses` of this replica's rows.
         tasks: (T,) float32, the tasks' losses of the batch over all replicas.
+        weights: (T,) float32, of the tasks' losses by the method.
         total: scalar float32, what was minimised: the tasks' losses by the method's weights, and penalties.
         conflict: dict of scalars about the tasks' gradients; empty where they were not compared.
     """
 
     losses: NamedTuple
     tasks: tf.Tensor
+    weights: tf.Tensor
     total: tf.Tensor
     conflict: dict
 
@@ -66,7 +68,7 @@ def apply_balanced_step(ranker, inputs):
         after = ranker.batch_losses(inputs, training=True)
         balancing.observe(tasks_T, _over_replicas(after.tasks * _share(after.known)))
     total = tf.reduce_sum(weights_T * tasks_T) + _over_replicas(penalty)
-    return Step(losses, tasks_T, total, conflict)
+    return Step(losses, tasks_T, weights_T, total, conflict)
 
 
 def _by_parameters(ranker, tape, targets, scaled_by_task, body, tasks_T):

@@ -190,14 +190,15 @@ class MultiTaskRanker(tfrs.Model):
 
         Returns:
             Dict from name to scalar: `{label}_loss`, the main tower's mean over the known rows since the metrics were reset;
-            of this batch `batch_{label}_loss`, as balanced, and `total_loss`, what was minimised; and for methods that compare
-            gradients `gradient_cosine`, the smallest of any two tasks, and `gradient_dominance`, the ratio of the largest norm
-            to the smallest.
+            of this batch `batch_{label}_loss`, as balanced, `weight_{label}`, by the balancing method, and `total_loss`, what
+            was minimised; and for methods that compare gradients `gradient_cosine`, the smallest of any two tasks, and
+            `gradient_dominance`, the ratio of the largest norm to the smallest.
         """
         step = apply_balanced_step(self, inputs)
         self._mean_losses.update_state(step.losses.main, step.losses.known)
         batch = {f"batch_{label}_loss": loss for label, loss in zip(self.labels, tf.unstack(step.tasks), strict=True)}
-        return {**self.mean_losses(), **batch, "total_loss": step.total, **step.conflict}
+        weights = {f"weight_{label}": weight for label, weight in zip(self.labels, tf.unstack(step.weights), strict=True)}
+        return {**self.mean_losses(), **batch, **weights, "total_loss": step.total, **step.conflict}
 
     @tf.autograph.experimental.do_not_convert
     def test_step(self, inputs):
@@ -254,6 +255,11 @@ class MultiTaskRanker(tfrs.Model):
     def body_variables(self):
         """Trainable variables below the towers."""
         return _trainable(self._inputs, self._interaction, self._body)
+
+    @property
+    def table_rows(self):
+        """Where every embedding table lies that a served model reads, as `models.inputs.FeatureInputs.table_rows`."""
+        return self._inputs.table_rows
 
     @property
     def served_variables(self):

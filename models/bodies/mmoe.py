@@ -3,11 +3,9 @@
 Shapes: B batch, T tasks, E experts, U units of an expert.
 """
 
-import tensorflow as tf
-
 from models.bodies.body import Body, BodyOutput
 from models.keras import keras
-from models.layers.experts import Experts
+from models.layers.experts import Experts, read_together, through_one_matrix
 from models.layers.gate import Gate, mixtures
 from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
@@ -61,10 +59,9 @@ class MMoE(Body):
         Returns:
             `BodyOutput`.
         """
-        width = self.num_experts * self.expert_units[-1]
-        shared = tf.reshape(self._experts(inputs, training=training), [-1, width])
-        experts_BEU = tf.reshape(shared, [-1, self.num_experts, self.expert_units[-1]])
-        return BodyOutput(mixtures(self._gates(inputs), experts_BEU), shared)
+        experts_BEU, weights_BTE = read_together(inputs, [self._experts, self._gates], training)
+        shared, experts_BEU = through_one_matrix(experts_BEU)
+        return BodyOutput(mixtures(weights_BTE, experts_BEU), shared)
 
     def get_config(self):
         """Constructor arguments."""

@@ -3,11 +3,13 @@
 Shapes: B batch, E experts, U units of an expert.
 """
 
+import itertools
+
 import tensorflow as tf
 
 from models.bodies.body import Body, BodyOutput
 from models.keras import keras
-from models.layers.experts import Experts
+from models.layers.experts import Experts, read_together, through_one_matrix
 from models.layers.gate import Gate, mixtures
 from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
@@ -85,22 +87,30 @@ class PLE(Body):
         Returns:
             `BodyOutput`.
         """
-        reads_by_task, shared_reads = (inputs,) * self.num_tasks, inputs
+        inputs_by_task, shared_inputs = (inputs,) * self.num_tasks, inputs
         for level in range(self.num_levels):
-            shared = self._shared_experts[level](shared_reads, training=training)
-            # Out of one matrix and back, so that it is what the tasks' gradients pass through.
-            shared = tf.reshape(shared, [-1, self.num_shared_experts * self.expert_units[-1]])
-            shared_BEU = tf.reshape(shared, [-1, self.num_shared_experts, self.expert_units[-1]])
-            pairs = zip(self._task_experts[level], reads_by_task, strict=True)
-            experts_by_task = [experts(reads, training=training) for experts, reads in pairs]
+            task_parts, shared_parts = self._level(level, inputs_by_task, shared_inputs, training)
+            shared, shared_BEU = through_one_matrix(shared_parts[0])
             if level < self.num_levels - 1:
-                weights = self._shared_gates[level](shared_reads)
-                shared_reads = mixtures(weights, tf.concat([*experts_by_task, shared_BEU], axis=1))[0]
-            gates = zip(self._task_gates[level], reads_by_task, experts_by_task, strict=True)
-            reads_by_task = tuple(
-                mixtures(gate(reads), tf.concat([experts_BEU, shared_BEU], axis=1))[0] for gate, reads, experts_BEU in gates
+                experts_BEU = tf.concat([*(experts_BEU for experts_BEU, _ in task_parts), shared_BEU], axis=1)
+                shared_inputs = mixtures(shared_parts[1], experts_BEU)[0]
+            inputs_by_task = tuple(
+                mixtures(weights_B1E, tf.concat([experts_BEU, shared_BEU], axis=1))[0]
+                for experts_BEU, weights_B1E in task_parts
             )
-        return BodyOutput(reads_by_task, shared)
+        return BodyOutput(inputs_by_task, shared)
+
+    def _level(self, level, inputs_by_task, shared_inputs, training):
+        """Experts and weights of every task's gate, and the same of the shared part, whose gate is missing on the top level."""
+        networks_by_task = list(zip(self._task_experts[level], self._task_gates[level], strict=True))
+        shared_networks = [self._shared_experts[level], *self._shared_gates[level : level + 1]]
+        if level == 0:
+            together = read_together(shared_inputs, [*itertools.chain(*networks_by_task), *shared_networks], training)
+            places = range(0, 2 * self.num_tasks, 2)
+            return [together[place : place + 2] for place in places], together[2 * self.num_tasks :]
+        pairs = zip(inputs_by_task, networks_by_task, strict=True)
+        task_parts = [read_together(inputs, networks, training) for inputs, networks in pairs]
+        return task_parts, read_together(shared_inputs, shared_networks, training)
 
     def get_config(self):
         """Constructor arguments."""

@@ -6,6 +6,7 @@ Shapes: B batch, T tasks.
 import tensorflow as tf
 
 from models.keras import keras
+from models.layers.dropout import make_dropout
 from models.layers.hidden import HiddenLayers
 from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
@@ -42,8 +43,7 @@ class BiasTower(keras.layers.Layer):
         initializer = keras.initializers.GlorotUniform(derive_seed(seed, "output"))
         # Without a bias of its own, which centring would take away again.
         self._output = keras.layers.Dense(num_tasks, use_bias=False, kernel_initializer=initializer, name="output")
-        dropout_seed = derive_seed(seed, "dropout")
-        self._dropout = keras.layers.Dropout(dropout, (None, 1), dropout_seed, name="dropout") if dropout else None
+        self._dropout = make_dropout(dropout, derive_seed(seed, "dropout"), noise_shape=(None, 1))
 
     def build(self, input_shape):
         """Checks the input's shape.
@@ -68,10 +68,8 @@ class BiasTower(keras.layers.Layer):
         biases_BT = self._output(self._hidden(inputs))
         weights_BT = tf.cast(weights, biases_BT.dtype)
         means_T = tf.math.divide_no_nan(tf.reduce_sum(biases_BT * weights_BT, axis=0), tf.reduce_sum(weights_BT, axis=0))
-        biases_BT -= means_T
-        if self._dropout is not None and training:
-            biases_BT = self._dropout(biases_BT, training=True) * (1 - self.dropout)
-        return biases_BT
+        kept_BT = self._dropout(biases_BT - means_T, training=training)
+        return kept_BT * (1 - self.dropout) if training else kept_BT
 
     def get_config(self):
         """Constructor arguments."""

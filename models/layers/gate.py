@@ -58,7 +58,24 @@ class Gate(keras.layers.Layer):
         Returns:
             (batch, num_gates, num_experts) float in [0, 1], sums of 1 over the last axis.
         """
-        return self._output(self._hidden(inputs) if self._hidden else inputs)
+        return self.after_first(self.first_layer(inputs))
+
+    @property
+    def first_layer(self):
+        """`ParallelDense` that reads the input."""
+        return self._hidden.first_layer if self._hidden else self._output
+
+    def after_first(self, outputs, training=False):
+        """What `call` makes of the first layer's outputs.
+
+        Args:
+            outputs: of `first_layer`.
+            training: without effect, as gates have no dropout.
+
+        Returns:
+            (batch, num_gates, num_experts) float.
+        """
+        return self._output(self._hidden.after_first(outputs, training)) if self._hidden else outputs
 
     def get_config(self):
         """Constructor arguments."""

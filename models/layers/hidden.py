@@ -1,6 +1,7 @@
 """Hidden layers: what a body and a tower are made of."""
 
 from models.keras import keras
+from models.layers.dropout import make_dropouts
 from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
 
@@ -23,15 +24,16 @@ class HiddenLayers(keras.layers.Layer):
         self.units = tuple(units)
         self.dropout = dropout
         self.seed = seed
-        self._layers = []
-        for index, width in enumerate(self.units):
-            initializer = keras.initializers.HeUniform(derive_seed(seed, f"kernel_{index}"))
-            self._layers.append(
-                keras.layers.Dense(width, activation="relu", kernel_initializer=initializer, name=f"dense_{index}")
+        self._dense_layers = [
+            keras.layers.Dense(
+                width,
+                activation="relu",
+                kernel_initializer=keras.initializers.HeUniform(derive_seed(seed, f"kernel_{index}")),
+                name=f"dense_{index}",
             )
-            if dropout:
-                dropout_seed = derive_seed(seed, f"dropout_{index}")
-                self._layers.append(keras.layers.Dropout(dropout, seed=dropout_seed, name=f"dropout_{index}"))
+            for index, width in enumerate(self.units)
+        ]
+        self._dropouts = make_dropouts(dropout, len(self.units), seed)
 
     def build(self, input_shape):
         """Checks the input's shape.
@@ -53,8 +55,8 @@ class HiddenLayers(keras.layers.Layer):
             (batch, units[-1]) float.
         """
         hidden = inputs
-        for layer in self._layers:
-            hidden = layer(hidden, training=training) if isinstance(layer, keras.layers.Dropout) else layer(hidden)
+        for dense, dropout in zip(self._dense_layers, self._dropouts, strict=True):
+            hidden = dropout(dense(hidden), training=training)
         return hidden
 
     def get_config(self):

@@ -59,13 +59,29 @@ class ParallelDense(keras.layers.Layer):
         Returns:
             (batch, num_parts, units) float.
         """
-        if inputs.shape.rank == 3:
-            outputs_BNU = tf.einsum("bni,niu->bnu", inputs, self._kernel)
-        else:
-            width = self.num_parts * self.units
-            outputs = tf.matmul(inputs, tf.reshape(self._kernel, [inputs.shape[1], width]))
-            outputs_BNU = tf.reshape(outputs, [-1, self.num_parts, self.units])
-        return self._activation_fn(outputs_BNU + self._bias)
+        if inputs.shape.rank == 2:
+            return side_by_side(inputs, [self])[0]
+        return self._activation_fn(tf.einsum("bni,niu->bnu", inputs, self._kernel) + self._bias)
+
+    def matrices(self):
+        """Kernel and bias as those of one dense layer, of a layer that was built for a shared input.
+
+        Returns:
+            (inputs, num_parts x units) and (num_parts x units,) float.
+        """
+        width = self.num_parts * self.units
+        return tf.reshape(self._kernel, [self._kernel.shape[0], width]), tf.reshape(self._bias, [width])
+
+    def activated(self, outputs):
+        """Outputs of the layer from those of its matrices.
+
+        Args:
+            outputs: (batch, num_parts x units) float.
+
+        Returns:
+            (batch, num_parts, units) float.
+        """
+        return self._activation_fn(tf.reshape(outputs, [-1, self.num_parts, self.units]))
 
     def get_config(self):
         """Constructor arguments."""
@@ -77,3 +93,19 @@ class ParallelDense(keras.layers.Layer):
             "initializer": self.initializer,
             "seed": self.seed,
         }
+
+
+def side_by_side(inputs, layers):
+    """Outputs of layers that read the same input, in one product of matrices for all of them.
+
+    Args:
+        inputs: (batch, inputs) float.
+        layers: `ParallelDense` layers, built for that input.
+
+    Returns:
+        List of (batch, num_parts, units) float, one a layer.
+    """
+    kernels, biases = zip(*(layer.matrices() for layer in layers), strict=True)
+    outputs = tf.nn.bias_add(tf.matmul(inputs, tf.concat(kernels, axis=1)), tf.concat(biases, axis=0))
+    parts = tf.split(outputs, [bias.shape[0] for bias in biases], axis=1)
+    return [layer.activated(part) for layer, part in zip(layers, parts, strict=True)]
