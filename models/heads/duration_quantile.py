@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.heads.head import Head
-from models.heads.quantiles import weighted_quantiles
+from models.heads.quantiles import mid_quantiles, weighted_quantiles
 from models.losses import cross_entropy
 
 
@@ -55,7 +55,7 @@ class DurationQuantileHead(Head):
         table_GQ = np.zeros(self._seconds.shape)
         for group in range(len(borders) + 1):
             is_mine_N = group_N == group
-            table_GQ[group] = weighted_quantiles(seconds_N[is_mine_N], weights_N[is_mine_N], levels_Q)
+            table_GQ[group] = mid_quantiles(seconds_N[is_mine_N], weights_N[is_mine_N], levels_Q)
         self._borders.assign(np.pad(borders, (0, self.config.num_groups - 1 - len(borders)), constant_values=np.inf))
         self._seconds.assign(table_GQ)
 
@@ -110,16 +110,16 @@ class DurationQuantileHead(Head):
         """
         table_BQ = self._quantiles(inputs, tf.shape(seconds))
         last = self.config.num_quantiles - 1
-        below_B, through_B = (
-            tf.reduce_sum(tf.cast(compare(table_BQ, seconds[:, tf.newaxis]), tf.int32), axis=1)
-            for compare in (tf.less, tf.less_equal)
-        )
-        after_B = tf.clip_by_value(below_B, 1, last)
+        least_B, most_B = table_BQ[:, 0], table_BQ[:, -1]
+        inside_B = tf.clip_by_value(seconds, least_B, most_B)
+        below_B = tf.reduce_sum(tf.cast(table_BQ < inside_B[:, tf.newaxis], tf.int32), axis=1)
+        after_B = tf.maximum(below_B, 1)
         lower_B, upper_B = (tf.gather(table_BQ, index_B, batch_dims=1) for index_B in (after_B - 1, after_B))
-        share_B = tf.clip_by_value(tf.math.divide_no_nan(seconds - lower_B, upper_B - lower_B), 0.0, 1.0)
-        between_B = tf.cast(after_B - 1, tf.float32) + share_B
-        tied_B = tf.cast(below_B + through_B - 1, tf.float32) / 2
-        return tf.where(through_B > below_B, tied_B, between_B) / last
+        between_B = tf.cast(after_B - 1, tf.float32) + tf.math.divide_no_nan(inside_B - lower_B, upper_B - lower_B)
+        # The table is level up to the middle rank of the least watch time; where all are equal, theirs is 1/2.
+        level_B = tf.reduce_sum(tf.cast(table_BQ <= least_B[:, tf.newaxis], tf.float32), axis=1) - 1
+        level_B = tf.where(least_B == most_B, last / 2, level_B)
+        return tf.where(inside_B > least_B, between_B, level_B) / last
 
     def _quantiles(self, inputs, shape):
         """(batch, quantiles) table rows, of a duration that may be one for all rows."""

@@ -83,24 +83,39 @@ def test_ranks_are_those_of_the_group_with_ties_in_the_middle():
     for each in range(3):
         mine = seconds[group == each]
         assert len(mine) == 200
-        expected = [((mine < s).sum() + (mine <= s).sum()) / 2 / len(mine) for s in mine]
-        np.testing.assert_allclose(ranks[group == each], expected, atol=0.005)
+        rank_by_seconds = dict(zip(*mid_ranks(mine), strict=True))
+        np.testing.assert_allclose(ranks[group == each], [rank_by_seconds[s] for s in mine], atol=0.005)
     # The third of the rows at 0 share one rank, a sixth.
     assert np.ptp(ranks[(seconds == 0) & (group == 0)]) == 0
 
 
+def mid_ranks(seconds):
+    """Different watch times, and the middle rank of each."""
+    distinct = sorted(set(seconds))
+    return distinct, [((seconds < s).sum() + (seconds <= s).sum()) / 2 / len(seconds) for s in distinct]
+
+
 def test_served_seconds_are_the_quantile_of_the_group():
     seconds, duration = draws()
-    head = duration_head(seconds, duration, num_groups=3, num_quantiles=201)
+    head = duration_head(seconds, duration, num_groups=3, num_quantiles=2_001)
     borders = np.sort(duration)[[199, 399]]
-    for rank in (0.01, 0.2, 0.5, 0.8, 0.99):
+    for rank in (0.01, 0.2, 0.25, 0.5, 0.8, 0.99):
         outputs = np.full(len(duration), math.log(rank / (1 - rank)), "f4")
         served = head.served(outputs, {"length": duration}).numpy()
         for each in range(3):
             mine = np.searchsorted(borders, duration) == each
-            low, high = np.quantile(seconds[mine], [max(rank - 0.01, 0), min(rank + 0.01, 1)])
+            distinct, ranks = mid_ranks(seconds[mine])
             assert np.ptp(served[mine]) == 0
-            assert low - 1e-4 <= served[mine][0] <= high + 1e-4
+            assert served[mine][0] == pytest.approx(np.interp(rank, ranks, distinct), rel=0.02, abs=1e-4)
+
+
+def test_many_zeros_do_not_hide_the_order_of_ranks():
+    """Half of the watch times are 0; a mean rank is seldom far from 1/2, yet the larger one must be served as more."""
+    head = duration_head([0.0] * 50 + list(range(1, 51)), np.ones(100), num_groups=1, num_quantiles=101)
+    ranks = np.linspace(0.26, 0.49, 24)
+    served = head.served(np.log(ranks / (1 - ranks)).astype("f4"), {"length": np.ones(24, "f4")}).numpy()
+    assert (np.diff(served) > 0).all()
+    assert served[-1] < 1.0
 
 
 def test_a_watch_time_comes_back_from_its_rank():
@@ -112,10 +127,12 @@ def test_a_watch_time_comes_back_from_its_rank():
 
 
 def test_ranks_of_unseen_watch_times_lie_between_and_at_the_ends():
-    head = duration_head([0.0, 0.0, 10.0, 20.0], [1.0] * 4, num_groups=1, num_quantiles=5)
-    # Quantiles at 0, 1/4, 1/2, 3/4 and 1: 0, 0, 0, 10, 20.
+    head = duration_head([0.0, 0.0, 10.0, 20.0], [1.0] * 4, num_groups=1, num_quantiles=9)
+    # Middle ranks: 2/8 of the zeros, 5/8 of 10, 7/8 of 20.
     ranks = head.ranks(np.array([0.0, 5.0, 10.0, 15.0, 20.0, 99.0], "f4"), {"length": np.ones(6, "f4")})
-    np.testing.assert_allclose(ranks, [0.25, 0.625, 0.75, 0.875, 1.0, 1.0], atol=1e-6)
+    np.testing.assert_allclose(ranks, [0.25, 0.4375, 0.625, 0.75, 0.875, 0.875], atol=1e-6)
+    constant = duration_head([3.0, 3.0], [1.0, 1.0], num_groups=1, num_quantiles=5)
+    np.testing.assert_allclose(constant.ranks(np.array([0.0, 3.0, 9.0], "f4"), {"length": np.ones(3, "f4")}), 0.5)
 
 
 def test_groups_of_durations_that_repeat_hold_rows_each():
@@ -124,7 +141,7 @@ def test_groups_of_durations_that_repeat_hold_rows_each():
     served = head.served(np.zeros(4, "f4"), {"length": np.array([0.0, 1.0, 2.0, 9.0], "f4")}).numpy()
     assert served.tolist() == [4.0, 4.0, 9.0, 9.0]
     constant = duration_head(np.arange(10), np.full(10, 7.0), num_groups=4, num_quantiles=3)
-    assert constant.served(np.zeros(2, "f4"), {"length": np.array([7.0, 8.0], "f4")}).numpy().tolist() == [4.0, 4.0]
+    assert constant.served(np.zeros(2, "f4"), {"length": np.array([7.0, 8.0], "f4")}).numpy().tolist() == [4.5, 4.5]
     duration = np.array([1.0] * 6 + [2.0, 3.0, 4.0] + [5.0] * 6)
     head = duration_head(np.arange(15), duration, num_groups=4, num_quantiles=3)
     # Quarters of the rows end within 1, 3 and 5: groups up to 1, up to 3, and all longer ones.
