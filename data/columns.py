@@ -1,5 +1,7 @@
 """The columns of labelled rows for a configuration: names, types, and what each number of a history column means."""
 
+import re
+
 import pyarrow as pa
 
 from data.schema import (
@@ -75,6 +77,37 @@ def history_fields(history):
     if history.has_ages:
         fields += [pa.field(name, pa.float32()) for name in (ITEM_AGE_HOURS, USER_IDLE_HOURS)]
     return fields
+
+
+def candidate_columns(config):
+    """Columns whose value differs by candidate in a request; those of the user and of the context are the same for all.
+
+    Args:
+        config: `data.config.DataConfig`.
+
+    Returns:
+        Tuple of names.
+    """
+    history = config.history
+    names = ["item_id", "position", *config.item_columns]
+    if history is not None:
+        names += [aggregate_column(aggregate) for aggregate in history.aggregates if aggregate.key != ("user_id",)]
+        names += [ITEM_AGE_HOURS] * history.has_ages
+    return tuple(names)
+
+
+def input_name(column):
+    """Name of a column as an input of a served signature, where names are letters, digits and "_", a letter first.
+
+    Args:
+        column: name of the column.
+
+    Returns:
+        The name itself where it is of that kind.
+    """
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column) and column != "self":
+        return column
+    return "column_" + re.sub(r"[^A-Za-z0-9_]", "_", column)
 
 
 def labelled_schema(config):

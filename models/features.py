@@ -6,7 +6,7 @@ Shapes: B batch, K entries of a vector or of a sequence.
 import numpy as np
 import tensorflow as tf
 
-from data.schema import mask_name, weight_name
+from data.schema import SAMPLING_RATE, mask_name, weight_name
 from models.categories import category_ids
 from models.errors import FeatureError
 from models.numbers import transformed_numbers
@@ -19,7 +19,10 @@ def preprocess(inputs, config):
     """Transformed columns of a batch: every feature, and label and mask of every task.
 
     A column that is absent, or whose type or size does not suit the feature or its default, is a `FeatureError`. The mask
-    of a label that has a weight is multiplied by it.
+    of a label that has a weight is multiplied by it. A row that negative sampling kept counts for those that it did not: its
+    masks are divided by its sampling rate, so that every task learns the expectation over all rows. A correction of the
+    probability instead (He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", 2014, section 6.3) is right
+    where all rows with label 0 are thinned alike, which those of satisfaction and watch time are not.
 
     Args:
         inputs: raw columns by name, (batch,) or (batch, entries) dense, or sparse or ragged where rows may lack them.
@@ -40,6 +43,8 @@ def preprocess(inputs, config):
         outputs[task.label], outputs[mask] = (_float_column(inputs, name, 0.0) for name in (task.label, mask))
         if weight in inputs:
             outputs[mask] *= _float_column(inputs, weight, 1.0)
+        if SAMPLING_RATE in inputs:
+            outputs[mask] /= _float_column(inputs, SAMPLING_RATE, 1.0)
     return outputs
 
 

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 import tensorflow as tf
 
 from data.schema import KEY_COLUMNS, LABELS, mask_name
+from models.calibration import PlattCalibrator
 from models.config import ModelConfig
 from models.errors import ExportError
-from models.export import SIGNATURE, export, serving_feature_spec
+from models.export import export
 from models.inputs import table_sizes
 from models.ranker import MultiTaskRanker
+from models.signatures import EXAMPLES as SIGNATURE
+from models.signatures import ServedColumns, examples_spec
 from tests.unit.models.conftest import FEATURES, MODEL, RAW_SPEC, serialized_example, transform
 
 NAMES = tuple(feature["name"] for feature in FEATURES)
@@ -36,11 +40,9 @@ def ranker(transformed, model_config):
     config = model_config.model_copy(update={"dropout": 0.5})
     ranker = MultiTaskRanker(config, table_sizes(config, transformed.output), seed=0)
     ranker.compute_loss(transformed.batch, training=True)
+    generator = np.random.default_rng(0)
     for variable in ranker.trainable_variables:
-        if "embedding" in variable.name:
-            variable.assign(variable * 20.0)
-        elif "bias" in variable.name:
-            variable.assign(variable + 0.5)
+        variable.assign(generator.normal(0, 0.7, variable.shape))
     return ranker
 
 
@@ -189,8 +191,8 @@ def test_sequences_that_all_had_one_length_in_training_are_served_at_any(tmp_pat
     assert len(set(expected.numpy())) == 3
 
 
-def test_labels_masks_and_keys_are_not_read(served, transformed):
-    spec = serving_feature_spec(ModelConfig(**MODEL), transformed.output.raw_feature_spec())
+def test_labels_masks_and_keys_are_not_read(ranker, served, transformed):
+    spec = examples_spec(ServedColumns(ranker, transformed.output))
     assert set(spec) == set(NAMES)
     assert not set(spec) & {*LABELS, *map(mask_name, LABELS), *KEY_COLUMNS}
     row = transformed.raw_rows[0]
@@ -259,9 +261,12 @@ def test_an_empty_vocabulary_is_served(tmp_path):
     np.testing.assert_allclose(served(tf.constant([b""]))["click"][0], ranker(fitted.batch)["click"][0], atol=1e-6)
 
 
-def test_refuses_what_cannot_be_served(transformed, model_config, tmp_path):
+def test_refuses_what_cannot_be_served(ranker, transformed, model_config, tmp_path):
     unbuilt = MultiTaskRanker(model_config, table_sizes(model_config, transformed.output))
     with pytest.raises(ExportError, match="ranker must have been called on a batch before it is exported"):
         export(unbuilt, transformed.output, str(tmp_path / "1"))
+    with pytest.raises(ExportError, match=r"calibrators must be of tasks, of \['click', .*\]. Received: like"):
+        export(ranker, transformed.output, str(tmp_path / "1"), {"like": PlattCalibrator(1.0, 0.0)})
+    unread = types.SimpleNamespace(raw_feature_spec=dict)
     with pytest.raises(ExportError, match=r"features.user_id must be dense or of variable length. Received: None"):
-        serving_feature_spec(model_config, {})
+        ServedColumns(ranker, unread)
