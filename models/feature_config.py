@@ -106,7 +106,9 @@ class SequenceFeatureConfig(FrozenConfig):
         _require_defaults(self, "shares", ("dimension", "min_count", "num_oov_buckets"))
         if self.pooling == "attention" and self.shares is None:
             raise ValueError(f"shares must name the candidate's feature where pooling is attention. Received: {self.shares}")
-        if self.pooling != "attention" and (self.target is not None or "attention_units" in self.model_fields_set):
+        # Not by what was given: a configuration that was written out gives every key.
+        is_default = self.attention_units == type(self).model_fields["attention_units"].default
+        if self.pooling != "attention" and (self.target is not None or not is_default):
             raise ValueError(f"target and attention_units belong to pooling attention. Received: pooling={self.pooling}")
         return self
 

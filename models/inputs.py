@@ -128,7 +128,10 @@ class FeatureInputs(keras.layers.Layer):
         self._piecewise = self._make_piecewise()
         self._attention = {
             feature.name: AttentionPooling(
-                feature.attention_units, derive_seed(seed, f"attention_{feature.name}"), name=f"attention_{feature.name}"
+                feature.attention_units,
+                derive_seed(seed, f"attention_{feature.name}"),
+                name=f"attention_{feature.name}",
+                dtype="float32",
             )
             for feature in self.features
             if feature.kind == "sequence" and feature.pooling == "attention"
@@ -252,7 +255,7 @@ class FeatureInputs(keras.layers.Layer):
             block_BW = self._looked_up(features, _side_by_side(columns))
         elif kind == _PIECEWISE:
             layer = next(layer for layer in self._piecewise.values() if names[0] in layer.entries)
-            block_BW = layer(_side_by_side(columns))
+            block_BW = layer(_side_by_side(columns), names=names)
         else:
             block_BW = _concat([self._pooled(feature, inputs) for feature in features])
         if training and self.l2:

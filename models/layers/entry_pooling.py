@@ -66,13 +66,17 @@ class AttentionPooling(keras.layers.Layer):
         self.units = tuple(units)
         self.seed = seed
         self._hidden = [
-            keras.layers.Dense(width, "relu", kernel_initializer=self._initializer(index), name=f"hidden_{index}")
-            for index, width in enumerate(self.units[1:], start=1)
+            self._dense(width, f"hidden_{index}", activation="relu") for index, width in enumerate(self.units[1:], start=1)
         ]
-        self._score = keras.layers.Dense(1, use_bias=False, kernel_initializer=self._initializer("score"), name="score")
+        self._score = self._dense(1, "score", use_bias=False)
 
     def _initializer(self, name):
-        return keras.initializers.HeUniform(derive_seed(self.seed, f"kernel_{name}"))
+        return keras.initializers.HeUniform(derive_seed(self.seed, name))
+
+    def _dense(self, width, name, **options):
+        return keras.layers.Dense(
+            width, kernel_initializer=self._initializer(name), name=name, dtype=self.dtype_policy, **options
+        )
 
     def build(self, input_shape):
         """Makes the first layer's weights.
@@ -89,7 +93,7 @@ class AttentionPooling(keras.layers.Layer):
                 "inputs must have shapes (batch, length, dimensions), (batch, length) and (batch, dimensions). "
                 f"Received: entries={entries}, candidate={candidate}"
             )
-        self.kernel = self.add_weight("kernel", (4 * entries[-1], self.units[0]), initializer=self._initializer(0))
+        self.kernel = self.add_weight("kernel", (4 * entries[-1], self.units[0]), initializer=self._initializer("hidden_0"))
         self.bias = self.add_weight("bias", (self.units[0],), initializer="zeros")
         super().build(input_shape)
 

@@ -41,13 +41,8 @@ class PiecewiseEmbedding(keras.layers.Layer):
 
         Args:
             input_shape: (batch, entries).
-
-        Raises:
-            ValueError: If the entries are not as many as were named.
         """
-        wanted = sum(self.entries.values())
-        if require_matrix(input_shape) != wanted:
-            raise ValueError(f"inputs must have {wanted} entries. Received: shape={tuple(input_shape)}")
+        require_matrix(input_shape)
         self.kernel = self._add("kernel", (self.num_buckets, self.dimension))
         self.bias = self._add("bias", (self.dimension,))
         super().build(input_shape)
@@ -66,19 +61,35 @@ class PiecewiseEmbedding(keras.layers.Layer):
 
         return self.add_weight(name, (sum(self.entries.values()), *shape), initializer=initial)
 
-    def call(self, inputs):
+    def call(self, inputs, names=None):
         """Vectors side by side.
 
         Args:
-            inputs: (batch, entries) float32 in [0, num_buckets].
+            inputs: (batch, entries) float in [0, num_buckets].
+            names: whose entries are given, side by side; None for all.
 
         Returns:
             (batch, entries x dimension) float.
+
+        Raises:
+            ValueError: If the entries are not as many as the names have.
         """
+        names = list(self.entries) if names is None else names
+        num_entries = sum(self.entries[name] for name in names)
+        if inputs.shape[1] != num_entries:
+            raise ValueError(f"inputs must have {num_entries} entries. Received: shape={tuple(inputs.shape)}")
+        kernel_KQD, bias_KD = self._of(self.kernel, names), self._of(self.bias, names)
         below_Q = tf.range(self.num_buckets, dtype=inputs.dtype)
         encoded_BKQ = tf.clip_by_value(inputs[:, :, tf.newaxis] - below_Q, 0.0, 1.0)
-        vectors_BKD = tf.einsum("bkq,kqd->bkd", encoded_BKQ, self.kernel) + self.bias
-        return tf.reshape(vectors_BKD, [-1, self.kernel.shape[0] * self.dimension])
+        vectors_BKD = tf.einsum("bkq,kqd->bkd", encoded_BKQ, kernel_KQD) + bias_KD
+        return tf.reshape(vectors_BKD, [-1, num_entries * self.dimension])
+
+    def _of(self, weight, names):
+        """The named entries' part of a weight."""
+        if names == list(self.entries):
+            return weight
+        blocks = dict(zip(self.entries, tf.split(weight, list(self.entries.values())), strict=True))
+        return tf.concat([blocks[name] for name in names], axis=0)
 
     def get_config(self):
         """Constructor arguments."""
