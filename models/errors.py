@@ -4,6 +4,7 @@ ModelError
 ├── FeatureError      a configured feature and the column that it names do not fit
 ├── BodyError         a body of the user's own that cannot be imported or does not return what towers read
 ├── HeadError         the training rows do not define what a head must know of them
+├── TrainingError     the configuration of training and the rows do not fit
 ├── DivergedError     the training loss is no longer a number
 ├── CalibrationError  validation rows on which nothing can be calibrated
 ├── ExportError       a trained ranker cannot be served as configured
@@ -25,6 +26,10 @@ class BodyError(ModelError):
 
 class HeadError(ModelError):
     """A head that cannot be fitted to the labels of the training rows."""
+
+
+class TrainingError(ModelError):
+    """A training that the rows, or the model to begin from, do not allow as configured."""
 
 
 class DivergedError(ModelError):

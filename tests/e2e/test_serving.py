@@ -175,17 +175,17 @@ def test_served_scores_equal_those_of_training(job):
 
     from models.inputs import table_sizes
     from models.ranker import MultiTaskRanker
-    from models.training import make_dataset
+    from models.rows import TransformedRows
 
     version = job.versions[-1]
     raw = score(version, job.artifact("LogExampleGen", "examples") / "Split-eval", LABELS)
     tft_output = tft.TFTransformOutput(str(job.artifact("Transform", "transform_graph")))
     config = job.config
     transformed = str(job.artifact("Transform", "transformed_examples") / "Split-eval" / "*.gz")
-    batches = make_dataset([transformed], tft_output.transformed_feature_spec(), config.train, shuffle=False)
+    rows = TransformedRows([transformed], tft_output.transformed_feature_spec())
+    batches = [rows.columns(packed) for packed in rows.batches(1_000)]
     ranker = MultiTaskRanker(config.model, table_sizes(config.model, tft_output), seed=1)
-    first = next(iter(batches))
-    ranker(first)
+    ranker(batches[0])
     trained = tf.saved_model.load(str(version)).model_variables
     assert len(trained) == len(ranker.served_variables)
     for mine, theirs in zip(ranker.served_variables, trained, strict=True):

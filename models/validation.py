@@ -1,0 +1,140 @@
+"""What a ranker is worth on rows that it was not trained on, while it is trained."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from data.schema import mask_name
+from models.errors import TrainingError
+from models.metrics import MEASURES, evaluate, measures_of
+
+# Rows of a batch; larger than a training batch, as nothing is kept for gradients.
+BATCH_ROWS = 4_096
+
+# Random pairs for xauc, whose standard error is then .0004: enough to tell epochs apart.
+NUM_PAIRS = 500_000
+
+# Groups rows for measures within a user's rows; transformed rows hold it if the ranker reads it.
+_USER = "user_id"
+
+
+@dataclasses.dataclass(frozen=True)
+class Validated:
+    """A ranker on the validation rows.
+
+    Attributes:
+        losses: by label, main tower's mean over the known rows.
+        measures: by label and name, before calibration; None where the rows do not define one.
+        predictions: (rows,) float32 by label, served values before calibration.
+        labels: (rows,) float32 by label.
+        weights: (rows,) float32 by label; 0 where the label is unknown.
+    """
+
+    losses: dict
+    measures: dict
+    predictions: dict
+    labels: dict
+    weights: dict
+
+
+class Validator:
+    """Judges a ranker on the same rows again and again.
+
+    Args:
+        rows: `TransformedRows`.
+        ranker: built `MultiTaskRanker`, judged with the weights that it has at the time.
+    """
+
+    def __init__(self, rows, ranker):
+        self._rows = rows
+        self._ranker = ranker
+        self._tasks = ranker.config.tasks
+        self._has_users = _has_users(rows.spec)
+        # One graph for all epochs.
+        self._judge_fn = tf.function(self._judge, autograph=False, reduce_retracing=True)
+
+    def validate(self):
+        """Losses and measures by the present weights; resets the ranker's running means of losses.
+
+        Returns:
+            `Validated`.
+
+        Raises:
+            TrainingError: If there are no validation rows.
+        """
+        self._ranker.reset_metrics()
+        parts = [
+            tf.nest.map_structure(lambda tensor: tensor.numpy(), self._judge_fn(packed))
+            for packed in self._rows.batches(BATCH_ROWS)
+        ]
+        if not parts:
+            raise TrainingError("validation needs rows; set data.split.validation_days. Received: none")
+        predictions, known, users = (_joined([part[place] for part in parts]) for place in range(3))
+        labels = {task.label: known[task.label] for task in self._tasks}
+        weights = {task.label: known[mask_name(task.label)] for task in self._tasks}
+        means = self._ranker.mean_losses()
+        losses = {task.label: float(means[f"{task.label}_loss"]) for task in self._tasks}
+        measures = _measures(self._tasks, labels, weights, predictions, users.get(_USER))
+        return Validated(losses, measures, predictions, labels, weights)
+
+    def _judge(self, packed):
+        columns = self._rows.columns(packed)
+        self._ranker.test_step(columns)
+        known = [name for task in self._tasks for name in (task.label, mask_name(task.label))]
+        users = {_USER: columns[_USER]} if self._has_users else {}
+        return self._ranker(columns, training=False), {name: columns[name] for name in known}, users
+
+
+def stopping_measures(tasks, spec):
+    """Names by which training may be stopped.
+
+    Args:
+        tasks: `TaskConfig`s.
+        spec: of the transformed columns; measures by user need the feature user_id.
+
+    Returns:
+        Tuple of "loss" and "<label> <measure>".
+    """
+    return ("loss", *(f"{task.label} {name}" for task in tasks for name in _names(task, _has_users(spec))))
+
+
+def stopping_value(measure, validated, tasks):
+    """What early stopping looks at, to be as low as possible.
+
+    Args:
+        measure: "loss" or "<label> <measure>", one of `stopping_measures`.
+        validated: `Validated`.
+        tasks: `TaskConfig`s.
+
+    Returns:
+        Float: the value itself where lower is better, else its negative.
+
+    Raises:
+        TrainingError: If the validation rows do not define the measure.
+    """
+    if measure == "loss":
+        return sum(task.weight * validated.losses[task.label] for task in tasks)
+    label, name = measure.split(" ")
+    value = validated.measures[label][name]
+    if value is None:
+        raise TrainingError(f"train.early_stopping.measure must be defined on the validation rows. Received: {measure}")
+    return -value if MEASURES[name].higher_is_better else value
+
+
+def _has_users(spec):
+    return _USER in spec and not spec[_USER].shape
+
+
+def _names(task, has_users):
+    return [name for name in measures_of(task) if has_users or MEASURES[name].keys is None]
+
+
+def _measures(tasks, labels, weights, predictions, users):
+    groups = np.zeros(len(weights[tasks[0].label])) if users is None else users
+    measures = evaluate(labels, weights, predictions, groups, tasks, num_pairs=NUM_PAIRS)
+    return {task.label: {name: measures[task.label][name].value for name in _names(task, users is not None)} for task in tasks}
+
+
+def _joined(parts):
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,170 @@
+"""Weights of an exported ranker as the beginning of another one's training, embeddings value by value."""
+
+import numpy as np
+import pydantic
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from models.errors import TrainingError
+from models.warm_start_report import CopiedRows, WarmStartReport
+
+# Beside an exported ranker: where each feature's embeddings lie, and for which values.
+TABLES_FILE = "assets.extra/tables.json"
+
+
+class SavedTable(pydantic.BaseModel):
+    """An embedding table of an exported ranker.
+
+    Attributes:
+        variable: name of the variable that holds it among others.
+        first_row: of the table in the variable.
+        num_rows: of the table.
+        vocabulary: file in the model's `assets` with the value of each of the first rows; None where rows are hashes or
+            quantile buckets.
+        num_values: rows that have a value; out-of-vocabulary rows follow.
+    """
+
+    variable: str
+    first_row: int
+    num_rows: int
+    vocabulary: str | None
+    num_values: int
+
+
+_TABLES = pydantic.TypeAdapter(dict[str, SavedTable])
+
+
+def save_tables(ranker, tft_output, folder):
+    """Writes beside an exported ranker what another one needs to begin from it.
+
+    Args:
+        ranker: the `MultiTaskRanker`.
+        tft_output: `tft.TFTransformOutput` that it was trained with.
+        folder: of the exported model.
+    """
+    path = f"{folder}/{TABLES_FILE}"
+    tf.io.gfile.makedirs(path.rpartition("/")[0])
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(_TABLES.dump_json(_tables(ranker, tft_output), indent=2).decode())
+
+
+def start_from(ranker, tft_output, folder):
+    """Copies into a ranker what it has in common with an exported one.
+
+    A row of an embedding table is copied by its value, through both vocabularies; rows of values that are new keep their
+    initial values, and so do variables and tables of another shape. Small towers and the bias tower, which are not exported,
+    begin anew, as does the optimizer.
+
+    Args:
+        ranker: `MultiTaskRanker` whose variables exist.
+        tft_output: `tft.TFTransformOutput` that it is to be trained with.
+        folder: of the exported model.
+
+    Returns:
+        `WarmStartReport`.
+
+    Raises:
+        TrainingError: If the folder holds no ranker to begin from.
+    """
+    saved = _SavedRanker(str(folder))
+    copied, kept_initial = {}, {}
+    tables = _tables(ranker, tft_output)
+    variables = {variable.name: variable for variable in ranker.served_variables}
+    for name, table in tables.items():
+        rows, reason = _copied_rows(name, table, variables[table.variable], saved, tft_output)
+        if rows is None:
+            kept_initial[f"table of {name}"] = reason
+        else:
+            copied[name] = rows
+    num_copied = 0
+    for name in sorted(set(variables) - {table.variable for table in tables.values()}):
+        value = saved.value(name)
+        if value is None or value.shape != variables[name].shape:
+            kept_initial[name] = _difference(value, variables[name].shape)
+        else:
+            variables[name].assign(value)
+            num_copied += 1
+    return WarmStartReport(str(folder), copied, num_copied, kept_initial)
+
+
+def _tables(ranker, tft_output):
+    features = {feature.name: feature for feature in ranker.config.features}
+    tables = {}
+    for name, rows in ranker.table_rows.items():
+        num_oov_buckets = (
+            None if getattr(features[name], "hash_buckets", None) else getattr(features[name], "num_oov_buckets", None)
+        )
+        has_values = num_oov_buckets is not None
+        tables[name] = SavedTable(
+            variable=rows.variable.name,
+            first_row=rows.first_row,
+            num_rows=rows.num_rows,
+            vocabulary=tft_output.vocabulary_file_by_name(name).rpartition("/")[2] if has_values else None,
+            num_values=rows.num_rows - num_oov_buckets if has_values else 0,
+        )
+    return tables
+
+
+class _SavedRanker:
+    """Variables, tables and vocabularies of an exported ranker, read from its files."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        try:
+            with tf.io.gfile.GFile(f"{folder}/{TABLES_FILE}") as file:
+                self.tables = _TABLES.validate_json(file.read())
+            self._reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
+        except (tf.errors.OpError, pydantic.ValidationError) as error:
+            cause = str(error).splitlines()[0]
+            raise TrainingError(f"train.warm_start needs a model with {TABLES_FILE}. Received: {folder}, {cause}") from error
+        graph = trackable_object_graph_pb2.TrackableObjectGraph()
+        graph.ParseFromString(self._reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        self._keys = {each.full_name: each.checkpoint_key for node in graph.nodes for each in node.attributes if each.full_name}
+
+    def value(self, variable_name):
+        """NumPy array of a variable, or None."""
+        key = self._keys.get(variable_name.partition(":")[0])
+        return None if key is None else self._reader.get_tensor(key)
+
+    def values(self, table):
+        """Values of a table's rows, as bytes, without the out-of-vocabulary ones."""
+        with tf.io.gfile.GFile(f"{self._folder}/assets/{table.vocabulary}", "rb") as file:
+            return file.read().split(b"\n")[: table.num_values]
+
+
+def _copied_rows(name, table, variable, saved, tft_output):
+    """Copies a table; `CopiedRows`, or None and why nothing was copied."""
+    before = saved.tables.get(name)
+    whole = before and saved.value(before.variable)
+    if whole is None:
+        return None, _difference(None, None)
+    if (before.vocabulary is None) != (table.vocabulary is None):
+        return None, "vocabulary on one side only"
+    old = whole[before.first_row : before.first_row + before.num_rows]
+    if old.shape[1] != variable.shape[1]:
+        return None, f"dimension {old.shape[1]} before, now {variable.shape[1]}"
+    if table.vocabulary is None:
+        if before.num_rows != table.num_rows:
+            return None, f"{before.num_rows} rows before, now {table.num_rows}"
+        pairs = [(row, row) for row in range(table.num_rows)]
+    else:
+        pairs = _same_values(saved.values(before), tft_output.vocabulary_by_name(name)[: table.num_values])
+        if before.num_rows - before.num_values == table.num_rows - table.num_values:
+            num_oov_buckets = table.num_rows - table.num_values
+            pairs += [(before.num_values + bucket, table.num_values + bucket) for bucket in range(num_oov_buckets)]
+    sources, targets = np.array(pairs, np.int64).reshape(-1, 2).T
+    values = variable.numpy()
+    values[table.first_row + targets] = old[sources]
+    variable.assign(values)
+    return CopiedRows(len(pairs), table.num_rows - len(pairs), before.num_rows - len(pairs)), ""
+
+
+def _same_values(before, now):
+    row_by_value = {value: row for row, value in enumerate(before)}
+    return [(row_by_value[value], row) for row, value in enumerate(now) if value in row_by_value]
+
+
+def _difference(value, shape):
+    if value is None:
+        return "absent before"
+    return f"shape {value.shape} before, now {tuple(shape)}"
