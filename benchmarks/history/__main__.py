@@ -13,7 +13,7 @@ import tempfile
 from rich.console import Console
 
 from benchmarks.figures import PROJECT, print_figures, replace_block, write_result
-from benchmarks.history.gains import CLICK_AUC_GAIN, gain_figures, gain_table, gains
+from benchmarks.gains import CLICK_AUC_GAIN, gain_figures, gain_table, gains
 from benchmarks.history.study import OTHER, SAME, WITH, WITHOUT, study
 from data.simulator import simulate, write_feed
 from pipeline.config import load
@@ -99,7 +99,7 @@ def quick_config(folder, num_impressions=QUICK_IMPRESSIONS):
     """
     config = load(
         PROJECT / "configs" / "demo.toml",
-        [f"data.simulator.num_impressions={num_impressions}", "model.bottom_units=[16]", "model.tower_units=[8]"],
+        [f"data.simulator.num_impressions={num_impressions}", "model.body.units=[16]", "model.tower_units=[8]"],
     )
     write_feed(simulate(config.data.simulator), folder)
     logs = ("impressions", "engagements", "users", "items")

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.figures import PROJECT
+from benchmarks.gains import CLICK_AUC_GAIN, Gain, gain_figures, gain_rows, gain_table, gains, interval
 from benchmarks.history import __main__ as command
-from benchmarks.history.gains import CLICK_AUC_GAIN, Gain, gain_figures, gain_rows, gain_table, gains, interval
 from benchmarks.history.study import OWN_TRAINING, in_best_form, prepare, refreshed_otherwise, without_past
 from data.columns import aggregate_entries, history_fields, labelled_schema
 from data.examples import read_examples
