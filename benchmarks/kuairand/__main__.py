@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.figures import PROJECT, print_figures, replace_block, write_result
 from benchmarks.history.__main__ import quick_config
 from benchmarks.kuairand.report import figures_of, gains_of_small_towers, page_text, values_of
-from benchmarks.kuairand.study import TUNED, study
+from benchmarks.kuairand.study import BODIES, TUNED, study
 from pipeline.config import load
 
 PAGE = PROJECT / "docs" / "quality.md"
@@ -39,18 +39,19 @@ def main(arguments):
     with tempfile.TemporaryDirectory() as name, console.status("") as status:
         folder = pathlib.Path(name)
         if options.quick:
-            config, seeds, num_replicates = quick_config(folder, QUICK_IMPRESSIONS), QUICK_SEEDS, QUICK_REPLICATES
+            config, bodies = quick_config(folder, QUICK_IMPRESSIONS), list(BODIES)[:1]
+            seeds, num_replicates = QUICK_SEEDS, QUICK_REPLICATES
         else:
             config = load(PROJECT / "configs" / "kuairand.toml", [f"data.source.path={options.path}"])
-            seeds, num_replicates = SEEDS, NUM_REPLICATES
+            bodies, seeds, num_replicates = list(BODIES), SEEDS, NUM_REPLICATES
         tasks = config.model.tasks
-        scored = study(config, seeds, folder / "rows", status.update)
+        scored = study(config, seeds, folder / "rows", status.update, bodies)
         status.update("Intervals ...")
         values_by_name = {
             name: values_of([each.served for each in runs], tasks, num_replicates) for name, runs in scored.items()
         }
         plain = values_of([each.plain for each in scored[TUNED]], tasks, num_replicates)
-        of_small_towers = gains_of_small_towers(scored, tasks, num_replicates)
+        of_small_towers = gains_of_small_towers(scored, bodies, tasks, num_replicates)
     figures = figures_of(values_by_name, plain, values_by_name[TUNED])
     if options.quick:
         print_figures(figures, f"{QUICK_IMPRESSIONS:,} simulated impressions: too few to judge, nothing is written", console)

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.figures import Figure, markdown_table
 from benchmarks.gains import gain_table, gains, interval
-from benchmarks.kuairand.study import BODIES, TUNED
+from benchmarks.kuairand.study import TUNED
 from models.bootstrap import bootstrap_interval
 from models.metrics import evaluate
 
@@ -109,11 +109,12 @@ def figures_of(values_by_name, plain, tuned):
     return figures
 
 
-def gains_of_small_towers(scored, tasks, num_replicates):
+def gains_of_small_towers(scored, bodies, tasks, num_replicates):
     """What small towers change behind each body, seed by seed.
 
     Args:
         scored: what `benchmarks.kuairand.study.study` gives.
+        bodies: names of the bodies in it.
         tasks: `TaskConfig`s.
         num_replicates: of the bootstrap by user.
 
@@ -121,7 +122,7 @@ def gains_of_small_towers(scored, tasks, num_replicates):
         Dict from body to list of `benchmarks.gains.Gain`.
     """
     served = {name: [each.served for each in runs] for name, runs in scored.items()}
-    return {body: gains(served[body], served[f"{body} + small towers"], tasks, num_replicates) for body in BODIES}
+    return {body: gains(served[body], served[f"{body} + small towers"], tasks, num_replicates) for body in bodies}
 
 
 def page_text(values_by_name, gains_by_body):

@@ -47,24 +47,25 @@ class Variant:
         return type(config).model_validate(tree)
 
 
-def variants(config):
+def variants(config, bodies):
     """Rankers of the study.
 
     Args:
         config: `pipeline.config.Config`.
+        bodies: names in `BODIES`.
 
     Returns:
         List of `Variant`: of each body without and with small towers, then the one as configured.
     """
     of_bodies = [
         Variant(f"{body}{' + small towers' if has_small_towers else ''}", body, has_small_towers)
-        for body in BODIES
+        for body in bodies
         for has_small_towers in (False, True)
     ]
     return [*of_bodies, Variant(TUNED, None, config.model.small_tower is not None)]
 
 
-def study(config, seeds, folder, say):
+def study(config, seeds, folder, say, bodies=tuple(BODIES)):
     """Evaluation rows as every ranker scores them.
 
     Args:
@@ -72,6 +73,7 @@ def study(config, seeds, folder, say):
         seeds: of the trainings; the same for every ranker.
         folder: `pathlib.Path` for data on its way.
         say: called with what happens now.
+        bodies: names in `BODIES`.
 
     Returns:
         Dict from name of a variant to list of `benchmarks.prepared.Scored`, one a seed.
@@ -79,7 +81,7 @@ def study(config, seeds, folder, say):
     say("Ingesting and transforming ...")
     prepared = prepare(config, folder, config.sized_model.features)
     scored = {}
-    for variant in variants(config):
+    for variant in variants(config, bodies):
         own = variant.applied(config)
         scored[variant.name] = []
         for seed in seeds:
