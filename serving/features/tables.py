@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -78,6 +79,11 @@ class FeatureTables:
         return self._items.columns
 
     @property
+    def num_items(self):
+        """Rows of the item table."""
+        return len(self._items.keys)
+
+    @property
     def float_columns(self):
         """Names of the columns of all tables that hold floats or lists of them."""
         return self._users.float_columns | self._items.float_columns | {pair.vector for pair in self.pairs}
@@ -127,6 +133,28 @@ class FeatureTables:
         """
         return self._items.rows(item_ids)
 
+    def item_rows(self, item_ids):
+        """Rows of items in their table.
+
+        Args:
+            item_ids: ids of items.
+
+        Returns:
+            (items,) int64; `num_items` for an unknown one.
+        """
+        return self._items.row_numbers(item_ids)
+
+    def item_values(self, column):
+        """One column of all items.
+
+        Args:
+            column: one of `item_columns`.
+
+        Returns:
+            List of `num_items` + 1: str, int, float, list or None, in the order of the table, then that of an unknown item.
+        """
+        return self._items.values(column)
+
 
 class _IndexedTable:
     """Rows of an Arrow table by the value of its key column."""
@@ -155,6 +183,13 @@ class _IndexedTable:
         taken = self._table.take(pa.array([self._row_by_key[value] for value in known], pa.int64()))
         columns_by_key = dict(zip(known, taken.to_pylist(), strict=True))
         return [self._filled(columns_by_key.get(value) or {self._key: value}) for value in values]
+
+    def row_numbers(self, values):
+        return np.array([self._row_by_key.get(value, len(self.keys)) for value in values], np.int64)
+
+    def values(self, column):
+        empty = self._empty.get(column)
+        return [empty if value is None else value for value in [*self._table.column(column).to_pylist(), None]]
 
     def _filled(self, row):
         without = {name: list(empty) for name, empty in self._empty.items() if row.get(name) is None}

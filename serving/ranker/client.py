@@ -8,15 +8,19 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from data.schema import LABELS
 from serving.errors import CandidateError, DeadlineError, PredictionError, ServerUnreachableError
 from serving.ranker.blend import blended_score, ranked_order
+from serving.ranker.columns import RANK_SIGNATURE, ColumnEncoder, rank_inputs
 from serving.ranker.request import ExampleEncoder
 
 EXAMPLES_INPUT = "examples"
-SIGNATURE_NAME = "serving_default"
+EXAMPLES_SIGNATURE = "serving_default"
+SIGNATURES_FIELD = "signature_def"
+# What a server answers to a request in the form of another version.
+_OTHER_FORM = ("FAILED_PRECONDITION", "INVALID_ARGUMENT")
 MIB = 1 << 20
 
 
@@ -62,8 +66,20 @@ class Ranking:
     num_left_out: int
 
 
+@dataclasses.dataclass(frozen=True)
+class _ServedForm:
+    """How a version wants to be asked: `inputs` of the signature `rank`, None for one that takes tf.Examples alone."""
+
+    version: int
+    inputs: dict | None
+
+
 class Ranker:
-    """Ranks candidates over one connection to the model server; may be used from several threads."""
+    """Ranks candidates over one connection to the model server; may be used from several threads.
+
+    A model with the signature `rank` is sent the user's columns once and each candidate's beside each other, an older one a
+    tf.Example for each candidate. Which it is, is asked of the server once a version.
+    """
 
     def __init__(self, config, tables):
         """A ranker that connects with its first ranking.
@@ -74,7 +90,9 @@ class Ranker:
         """
         self._config = config
         self._tables = tables
-        self._encoder = ExampleEncoder(tables)
+        self._example_encoder = ExampleEncoder(tables)
+        self._column_encoder = ColumnEncoder(tables)
+        self._form = None
         options = [
             ("grpc.max_receive_message_length", config.max_message_mib * MIB),
             ("grpc.max_send_message_length", config.max_message_mib * MIB),
@@ -119,8 +137,7 @@ class Ranker:
         item_ids = self._candidates(candidates)
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         context = {**self._config.context, **(context or {})}
-        examples = self._encoder.encode(user_id, item_ids, context, features or {}, now_ms)
-        response = self._predict(examples)
+        response = self._predict(user_id, item_ids, context, features or {}, now_ms)
         clicks, watches, satisfactions = (_predictions(response, name, len(item_ids)) for name in LABELS)
         items = [
             RankedItem(
@@ -161,14 +178,48 @@ class Ranker:
             raise CandidateError(f"candidates must be different items. Received twice or more: {', '.join(repeated)}")
         return item_ids
 
-    def _predict(self, examples):
+    def _predict(self, *columns):
+        """The answer to a request that the served version understands, even if versions change meanwhile."""
+        form = self._form or self._served_form()
+        try:
+            response = self._ask(form, columns)
+        except PredictionError as error:
+            if error.status not in _OTHER_FORM:
+                raise
+            changed = self._served_form()
+            if changed.inputs == form.inputs:
+                raise
+            form, response = changed, self._ask(changed, columns)
+        is_same = response.model_spec.version.value == form.version
+        self._form = form if is_same else None
+        return response
+
+    def _served_form(self):
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURES_FIELD])
+        request.model_spec.name = self._config.model_name
+        try:
+            response = self._stub.GetModelMetadata(request, timeout=self._config.deadline_ms / 1_000)
+        except grpc.RpcError as error:
+            raise self._typed(error) from error
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata[SIGNATURES_FIELD].Unpack(signatures)
+        return _ServedForm(response.model_spec.version.value, rank_inputs(signatures.signature_def))
+
+    def _ask(self, form, columns):
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._config.model_name
-        request.model_spec.signature_name = SIGNATURE_NAME
-        tensor = request.inputs[EXAMPLES_INPUT]
-        # tf.make_tensor_proto takes ten times as long over 500 strings: it goes through NumPy objects.
-        tensor.CopyFrom(tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=examples))
-        tensor.tensor_shape.dim.add(size=len(examples))
+        inputs = form.inputs and self._column_encoder.encode(form.inputs, *columns)
+        if inputs:
+            request.model_spec.signature_name = RANK_SIGNATURE
+            for name, tensor in inputs.items():
+                request.inputs[name].CopyFrom(tensor)
+        else:
+            request.model_spec.signature_name = EXAMPLES_SIGNATURE
+            examples = self._example_encoder.encode(*columns)
+            # tf.make_tensor_proto takes ten times as long over 500 strings: it goes through NumPy objects.
+            tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=examples)
+            tensor.tensor_shape.dim.add(size=len(examples))
+            request.inputs[EXAMPLES_INPUT].CopyFrom(tensor)
         try:
             return self._stub.Predict(request, timeout=self._config.deadline_ms / 1_000)
         except grpc.RpcError as error:

@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 import struct
+from typing import NamedTuple
 
 import numpy as np
 from tensorflow.core.example import example_pb2
@@ -13,7 +14,7 @@ from serving.errors import FeatureValueError
 from serving.features.checks import ITEM_KEY, USER_KEY
 
 _MS_PER_HOUR = 3_600_000
-_LISTS = (list, tuple, np.ndarray)
+LISTS = (list, tuple, np.ndarray)
 _FLOAT = struct.Struct("<f")
 
 
@@ -33,7 +34,7 @@ def encoded_example(columns):
     for name, value in columns.items():
         if _is_absent(value):
             continue
-        values = list(value) if isinstance(value, _LISTS) else [value]
+        values = list(value) if isinstance(value, LISTS) else [value]
         types = {type(one) for one in values}
         feature = example.features.feature[name]
         if all(issubclass(type_, str) for type_ in types):
@@ -65,6 +66,68 @@ def hours_since(at_ms, now_ms):
     return None if at_ms is None else max(now_ms - at_ms, 0) / _MS_PER_HOUR
 
 
+class MergedRequest(NamedTuple):
+    """What a request says of all candidates, and of some.
+
+    Attributes:
+        user_id: id of the user.
+        shared: value by column that is the same for every candidate: given features before the context before the user's.
+        by_item: given values by item id, by column; they go before all others.
+    """
+
+    user_id: str
+    shared: dict
+    by_item: dict
+
+
+def merged_request(tables, user_id, context, features, now_ms):
+    """Columns of a request that are no item's.
+
+    Args:
+        tables: `serving.features.tables.FeatureTables`.
+        user_id: id of the user.
+        context: value by name of columns that are the same for every candidate.
+        features: by column name, a value for every candidate, or a dict of values by item id. An integer for a float column
+            of the tables becomes a float.
+        now_ms: time of the request, milliseconds since 1970, UTC.
+
+    Returns:
+        `MergedRequest`.
+
+    Raises:
+        FeatureValueError: If an id is given as a feature.
+    """
+    _check_names(context)
+    _check_names(features)
+    float_columns = tables.float_columns | {ITEM_AGE_HOURS, USER_IDLE_HOURS}
+    features = {name: _in_column_type(value, name in float_columns) for name, value in features.items()}
+    by_item = {name: value for name, value in features.items() if isinstance(value, dict)}
+    user = tables.user(user_id)
+    user[USER_IDLE_HOURS] = hours_since(user.pop(LAST_IMPRESSED_AT_MS, None), now_ms)
+    return MergedRequest(
+        user_id, {**user, **context, **{name: features[name] for name in features if name not in by_item}}, by_item
+    )
+
+
+def half_of_pair(pair, columns):
+    """The value that the history of a pair goes by.
+
+    Args:
+        pair: `serving.features.pairs.PairTable`.
+        columns: value by column name.
+
+    Returns:
+        str, int, float, or None.
+
+    Raises:
+        FeatureValueError: If it is a list.
+    """
+    value = columns.get(pair.column)
+    if isinstance(value, LISTS):
+        raise FeatureValueError(f"feature {pair.column} must be one value, as {pair.vector} goes by it. Received: {value!r}")
+    return value
+
+
 @dataclasses.dataclass(frozen=True)
 class _EncodedItem:
     """What of an item is the same in every request: its columns, the time from which it ages, its half of every pair."""
@@ -86,7 +149,6 @@ class ExampleEncoder:
         self._tables = tables
         self._pairs = tables.pairs
         self._item_by_id = {}
-        self._float_columns = tables.float_columns | {ITEM_AGE_HOURS, USER_IDLE_HOURS}
         self._item_columns = tables.item_columns | {ITEM_AGE_HOURS, *(pair.vector for pair in tables.pairs)}
 
     def encode(self, user_id, item_ids, context, features, now_ms):
@@ -109,13 +171,8 @@ class ExampleEncoder:
         Raises:
             FeatureValueError: If a value is of a type that no column has, or an id is given as a feature.
         """
-        _check_names(context)
-        _check_names(features)
-        features = {name: self._in_column_type(name, value) for name, value in features.items()}
-        by_item = {name: value for name, value in features.items() if isinstance(value, dict)}
-        user = self._tables.user(user_id)
-        user[USER_IDLE_HOURS] = hours_since(user.pop(LAST_IMPRESSED_AT_MS, None), now_ms)
-        shared = {**user, **context, **{name: value for name, value in features.items() if name not in by_item}}
+        request = merged_request(self._tables, user_id, context, features, now_ms)
+        shared, by_item = request.shared, request.by_item
         histories = [pair.histories(user_id) for pair in self._pairs]
         # A value for one item has to displace the shared one, and an absent one the item's own: such candidates are
         # encoded whole. The others are the item's encoded columns and the shared ones end to end, which protobuf
@@ -130,19 +187,11 @@ class ExampleEncoder:
         examples |= zip(joined, self._joined_examples(joined, shared, histories, now_ms), strict=True)
         return [examples[item_id] for item_id in item_ids]
 
-    def _in_column_type(self, name, value):
-        if isinstance(value, dict):
-            return {item_id: self._in_column_type(name, one) for item_id, one in value.items()}
-        if isinstance(value, _LISTS):
-            return [self._in_column_type(name, one) for one in value]
-        is_whole_number = isinstance(value, numbers.Integral)
-        return float(value) if is_whole_number and name in self._float_columns else value
-
     def _whole_example(self, item, given, histories, now_ms):
         since_ms = _pop_since_ms(item)
         row = {**item, ITEM_AGE_HOURS: hours_since(since_ms, now_ms), **given}
         pairs = {
-            pair.vector: by_value.get(_half_of_pair(pair, row), pair.empty)
+            pair.vector: by_value.get(half_of_pair(pair, row), pair.empty)
             for pair, by_value in zip(self._pairs, histories, strict=True)
         }
         return encoded_example({**pairs, **row})
@@ -151,7 +200,7 @@ class ExampleEncoder:
         encoded_shared = encoded_example(shared)
         age_head = _head_of_floats(ITEM_AGE_HOURS, 1)
         encoded_pairs = [_EncodedPairs(pair, by_value) for pair, by_value in zip(self._pairs, histories, strict=True)]
-        given_values = [_half_of_pair(pair, shared) for pair in self._pairs]
+        given_values = [half_of_pair(pair, shared) for pair in self._pairs]
         examples = []
         for item in self._encoded_items(item_ids):
             example = item.columns
@@ -200,15 +249,16 @@ def _pop_since_ms(item):
     return next((at_ms for at_ms in times if at_ms is not None), None)
 
 
-def _half_of_pair(pair, columns):
-    value = columns.get(pair.column)
-    if isinstance(value, _LISTS):
-        raise FeatureValueError(f"feature {pair.column} must be one value, as {pair.vector} goes by it. Received: {value!r}")
-    return value
+def _in_column_type(value, is_float):
+    if isinstance(value, dict):
+        return {item_id: _in_column_type(one, is_float) for item_id, one in value.items()}
+    if isinstance(value, LISTS):
+        return [_in_column_type(one, is_float) for one in value]
+    return float(value) if is_float and isinstance(value, numbers.Integral) else value
 
 
 def _is_absent(value):
-    return value is None or (isinstance(value, _LISTS) and len(value) == 0)
+    return value is None or (isinstance(value, LISTS) and len(value) == 0)
 
 
 def _check_names(columns):

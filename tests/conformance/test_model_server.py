@@ -161,6 +161,17 @@ def test_a_signature_of_plain_tensors(predict):
     assert tf.make_ndarray(response.outputs["scaled"]).tolist() == [[2.0, 4.0], [6.0, 8.0]]
 
 
+def test_columns_with_one_row_go_with_every_row_of_the_others(predict):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, "rank"
+    for name, values in {"user_id": ["u2"], "item_id": ["i1", "i3", "x"], "age": [31.0], "surface": ["feed"]}.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+    response = predict(request)
+    for name, proto in response.outputs.items():
+        wanted = [expected(VERSION, "u2", item, age=31.0, surface="feed")[name] for item in ("i1", "i3", "x")]
+        assert tf.make_ndarray(proto).tolist() == pytest.approx(wanted, rel=1e-6)
+
+
 def test_metadata_holds_the_signatures(channel):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = MODEL_NAME

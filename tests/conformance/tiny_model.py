@@ -39,13 +39,28 @@ class TinyRanker(tf.Module):
                 "surface": tf.io.FixedLenFeature([], tf.string, ""),
             },
         )
+        return self._predictions(columns)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([1], tf.string, name="user_id"),
+            tf.TensorSpec([None], tf.string, name="item_id"),
+            tf.TensorSpec([1], tf.float32, name="age"),
+            tf.TensorSpec([1], tf.string, name="surface"),
+        ]
+    )
+    def rank(self, user_id, item_id, age, surface):
+        age = tf.where(tf.math.is_nan(age), DEFAULT_AGE, age)
+        return self._predictions({"user_id": user_id, "item_id": item_id, "age": age, "surface": surface})
+
+    def _predictions(self, columns):
         user = tf.cast(self.user_table.lookup(columns["user_id"]), tf.float32)
         item = tf.cast(self.item_table.lookup(columns["item_id"]), tf.float32)
         is_feed = tf.cast(columns["surface"] == "feed", tf.float32)
         return {
             "click": 0.1 * (1 + user) + 0.05 * item,
             "watch_seconds": columns["age"] + 10 * item + 100 * is_feed,
-            "satisfaction": self.satisfaction * tf.ones_like(user),
+            "satisfaction": self.satisfaction * tf.ones_like(item),
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="left"), tf.TensorSpec([], tf.float32, "b")])
@@ -64,12 +79,13 @@ def expected(version, user_id, item_id, age=DEFAULT_AGE, surface=""):
     }
 
 
-def write_version(base_path, version):
+def write_version(base_path, version, has_rank=True):
     """Writes a version so that it appears under its number only when it is complete."""
     base_path = pathlib.Path(base_path)
     module = TinyRanker(version)
     unfinished = base_path / f"unfinished-{version}"
-    tf.saved_model.save(module, str(unfinished), {"serving_default": module.serve, "scale": module.scale})
+    signatures = {"serving_default": module.serve, "scale": module.scale} | ({"rank": module.rank} if has_rank else {})
+    tf.saved_model.save(module, str(unfinished), signatures)
     unfinished.rename(base_path / str(version))
 
 

@@ -1,0 +1,220 @@
+"""A request as columns: the user's once, the candidates' by candidate, in the types of a model's signature `rank`.
+
+Shapes: N candidates, K numbers or strings of one value.
+"""
+
+import numbers
+from typing import NamedTuple
+
+import numpy as np
+from tensorflow.core.framework import tensor_pb2, types_pb2
+
+from data.columns import ITEM_AGE_HOURS, input_name
+from data.schema import FIRST_IMPRESSED_AT_MS, PUBLISHED_AT_MS
+from serving.errors import FeatureValueError
+from serving.features.checks import ITEM_KEY
+from serving.ranker.request import LISTS, half_of_pair, hours_since, merged_request
+
+RANK_SIGNATURE = "rank"
+
+# By type of a tensor: NumPy's type, what a missing value is, and the values it takes.
+_TYPES = {
+    types_pb2.DT_STRING: (np.dtype(object), b"", str, "a string"),
+    types_pb2.DT_INT64: (np.dtype("<i8"), np.iinfo(np.int64).min, numbers.Integral, "an integer of 64 bits"),
+    types_pb2.DT_FLOAT: (np.dtype("<f4"), np.nan, numbers.Real, "a number"),
+}
+
+
+class InputSpec(NamedTuple):
+    """One input of the signature.
+
+    Attributes:
+        dtype: number of a TensorFlow type.
+        is_candidates: whether it has a value for each candidate, else one for all.
+        size: numbers or strings in a value; None for a sequence of any length.
+        rank: 1, or 2 for a vector or a sequence.
+    """
+
+    dtype: int
+    is_candidates: bool
+    size: int | None
+    rank: int
+
+
+def rank_inputs(signature_defs):
+    """Inputs of the signature `rank`, as a server describes it.
+
+    Args:
+        signature_defs: `SignatureDef` by name.
+
+    Returns:
+        Dict from input name to `InputSpec`; None where there is no such signature, or it has inputs of other types.
+    """
+    if RANK_SIGNATURE not in signature_defs:
+        return None
+    specs = {}
+    for name, info in signature_defs[RANK_SIGNATURE].inputs.items():
+        shape = [dimension.size for dimension in info.tensor_shape.dim]
+        if info.dtype not in _TYPES or len(shape) not in (1, 2):
+            return None
+        size = 1 if len(shape) == 1 else shape[1] if shape[1] >= 0 else None
+        specs[name] = InputSpec(info.dtype, shape[0] != 1, size, len(shape))
+    return specs
+
+
+class ColumnEncoder:
+    """Tensors of users with candidates; remembers the columns of the item table in the types that were asked for."""
+
+    def __init__(self, tables):
+        """An encoder that has met no model yet.
+
+        Args:
+            tables: `serving.features.tables.FeatureTables`.
+        """
+        self._tables = tables
+        self._values_by_column = {}
+        self._array_by_column = {}
+        names = (ITEM_AGE_HOURS, *tables.item_columns, *(pair.vector for pair in tables.pairs))
+        self._candidate_column_by_input = {input_name(name): name for name in names}
+        self._pair_by_vector = {pair.vector: pair for pair in tables.pairs}
+
+    def encode(self, specs, user_id, item_ids, context, features, now_ms):
+        """Tensors of one user and the candidates; what goes before what is as in `ExampleEncoder.encode`.
+
+        Args:
+            specs: dict from input name to `InputSpec`.
+            user_id: id of the user.
+            item_ids: ids of the candidates.
+            context: value by name of columns that are the same for every candidate.
+            features: by column name, a value for every candidate, or a dict of values by item id.
+            now_ms: time of the request, milliseconds since 1970, UTC; ages follow from it.
+
+        Returns:
+            Dict from input name to `TensorProto`; None if a column of which the model takes one value has several here.
+
+        Raises:
+            FeatureValueError: If a value is not of its column's type or length, or an id is given as a feature.
+        """
+        request = merged_request(self._tables, user_id, context, features, now_ms)
+        shared = {input_name(name): (name, value) for name, value in request.shared.items()}
+        by_item = {input_name(name): values for name, values in request.by_item.items()}
+        candidates = _Candidates(request, item_ids, self._tables.item_rows(item_ids), now_ms)
+        inputs = {}
+        for key, spec in specs.items():
+            name, value = shared.get(key, (key, None))
+            if spec.is_candidates:
+                column = self._candidate_column(key, spec, candidates, shared)
+                named = [place for place, item_id in enumerate(item_ids) if item_id in by_item.get(key, {})]
+                if named:
+                    own = _array(name, [by_item[key][item_ids[place]] for place in named], spec)
+                    column = _with_rows(column, named, own)
+            elif key in by_item or (key not in shared and key in self._candidate_column_by_input):
+                return None
+            else:
+                column = _array(name, [value], spec)
+            inputs[key] = _tensor(column, spec)
+        return inputs
+
+    def _candidate_column(self, key, spec, candidates, shared):
+        """(candidates,) or (candidates, entries) array: a value given for all, or each candidate's own."""
+        if key in shared:
+            name, value = shared[key]
+            return np.repeat(_array(name, [value], spec), len(candidates.item_ids), axis=0)
+        name = self._candidate_column_by_input.get(key)
+        if name is None:
+            return _array(key, [None] * len(candidates.item_ids), spec)
+        if name == ITEM_KEY:
+            return _array(name, candidates.item_ids, spec)
+        if name == ITEM_AGE_HOURS:
+            return _array(name, self._ages(candidates), spec)
+        if name in self._pair_by_vector:
+            return _array(name, self._histories(self._pair_by_vector[name], candidates), spec)
+        if (name, spec) not in self._array_by_column:
+            self._array_by_column[name, spec] = _array(name, self._values(name), spec)
+        return self._array_by_column[name, spec][candidates.rows]
+
+    def _ages(self, candidates):
+        """Hours since each candidate was published, or first shown where that is not known."""
+        ages = [None] * len(candidates.item_ids)
+        for name in (FIRST_IMPRESSED_AT_MS, PUBLISHED_AT_MS):
+            if name in self._tables.item_columns:
+                times = map(self._values(name).__getitem__, candidates.rows)
+                ages = [age if at is None else hours_since(at, candidates.now_ms) for age, at in zip(ages, times, strict=True)]
+        return ages
+
+    def _histories(self, pair, candidates):
+        """Numbers of the user with each candidate's value, given ones first."""
+        request = candidates.request
+        if pair.column in request.shared:
+            halves = [half_of_pair(pair, request.shared)] * len(candidates.item_ids)
+        elif pair.column in self._tables.item_columns:
+            halves = map(self._values(pair.column).__getitem__, candidates.rows)
+        else:
+            halves = [None] * len(candidates.item_ids)
+        own = request.by_item.get(pair.column, {})
+        by_value = pair.histories(request.user_id)
+        return [
+            by_value.get(half_of_pair(pair, {pair.column: own[item_id]}) if item_id in own else half, pair.empty)
+            for item_id, half in zip(candidates.item_ids, halves, strict=True)
+        ]
+
+    def _values(self, name):
+        """A column of the whole item table, and behind its last row that of an unknown item."""
+        if name not in self._values_by_column:
+            self._values_by_column[name] = self._tables.item_values(name)
+        return self._values_by_column[name]
+
+
+class _Candidates(NamedTuple):
+    """Candidates of one request: `rows` are (candidates,) rows of the item table, the one behind its last if unknown."""
+
+    request: NamedTuple
+    item_ids: list
+    rows: np.ndarray
+    now_ms: int
+
+
+def _array(name, values, spec):
+    """(values,) or (values, entries) array of Python values; None and an empty list are missing."""
+    dtype, missing, type_, wanted = _TYPES[spec.dtype]
+    rows = [[] if value is None else list(value) if isinstance(value, LISTS) else [value] for value in values]
+    size = max(map(len, rows), default=0) if spec.size is None else spec.size
+    entries = [entry for row in rows for entry in row]
+    if not all(issubclass(each, type_) for each in set(map(type, entries))):
+        raise FeatureValueError(f"feature {name} must hold {wanted}. Received: {_first_other(entries, type_)!r}")
+    if spec.dtype == types_pb2.DT_STRING:
+        rows = [[entry.encode() for entry in row] for row in rows]
+    array = np.full((len(rows), size), missing, dtype)
+    for place, row in enumerate(rows):
+        if len(row) not in (0, size) and spec.size is not None:
+            raise FeatureValueError(f"feature {name} must hold {size} values or none. Received: {len(row)}")
+        try:
+            array[place, : len(row)] = row
+        except OverflowError as error:
+            raise FeatureValueError(f"feature {name} must hold {wanted}. Received: {name}={row}") from error
+    return array[:, 0] if spec.rank == 1 else array
+
+
+def _first_other(entries, type_):
+    return next(entry for entry in entries if not isinstance(entry, type_))
+
+
+def _with_rows(column, places, own):
+    """A copy with other values in some rows; sequences grow to the longer length."""
+    if column.ndim == 2 and own.shape[1] != column.shape[1]:
+        length = max(own.shape[1], column.shape[1])
+        column, own = (np.pad(array, [(0, 0), (0, length - array.shape[1])], constant_values=b"") for array in (column, own))
+    column = column.copy()
+    column[places] = own
+    return column
+
+
+def _tensor(array, spec):
+    proto = tensor_pb2.TensorProto(dtype=spec.dtype)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if spec.dtype == types_pb2.DT_STRING:
+        proto.string_val.extend(array.ravel().tolist())
+    else:
+        proto.tensor_content = array.tobytes()
+    return proto
