@@ -108,12 +108,21 @@ class ColumnEncoder:
                 if named:
                     own = _array(name, [by_item[key][item_ids[place]] for place in named], spec)
                     column = _with_rows(column, named, own)
-            elif key in by_item or (key not in shared and key in self._candidate_column_by_input):
+            elif key in shared and key not in by_item:
+                column = _array(name, [value], spec)
+            elif self._may_differ(key, request):
                 return None
             else:
-                column = _array(name, [value], spec)
+                column = self._candidate_column(key, spec, candidates, shared)[:1]
             inputs[key] = _tensor(column, spec)
         return inputs
+
+    def _may_differ(self, key, request):
+        """Whether a column that is not given for all candidates may have another value for each."""
+        name = self._candidate_column_by_input.get(key, key)
+        half = getattr(self._pair_by_vector.get(name), "column", name)
+        is_given = name in request.by_item or half in request.by_item
+        return is_given or (half not in request.shared and half in {ITEM_AGE_HOURS, *self._tables.item_columns})
 
     def _candidate_column(self, key, spec, candidates, shared):
         """(candidates,) or (candidates, entries) array: a value given for all, or each candidate's own."""

@@ -87,6 +87,15 @@ def test_a_column_with_one_value_that_has_several_is_not_sent_so(history_tables)
     assert tf.make_ndarray(encoder.encode(of_user, *arguments, {"num_likes": 8}, NOW_MS)["num_likes"]).tolist() == [8]
 
 
+def test_history_with_a_value_that_is_the_same_for_all_is_sent_once(history_tables):
+    encoder, spec = ColumnEncoder(history_tables), {"user_author_history": InputSpec(FLOAT, False, 2, 2)}
+    for features, wanted in (({"author_id": "b"}, [2.0, 0.75]), ({"author_id": "c"}, [0.0, 0.125])):
+        inputs = encoder.encode(spec, "u1", ["i1", "i3"], {}, features, NOW_MS)
+        assert tf.make_ndarray(inputs["user_author_history"]).tolist() == [wanted]
+    for features in ({}, {"author_id": {"i1": "b"}}, {"user_author_history": {"i1": [1.0, 1.0]}}):
+        assert encoder.encode(spec, "u1", ["i1", "i3"], {}, features, NOW_MS) is None
+
+
 def test_names_that_are_no_inputs_are_found_by_their_input_name(tables):
     spec = {"column_video_type": InputSpec(STRING, False, 1, 1)}
     inputs = ColumnEncoder(tables).encode(spec, "u1", ["i1"], {"video.type": "ad"}, {}, NOW_MS)
