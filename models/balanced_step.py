@@ -35,8 +35,8 @@ def apply_balanced_step(ranker, inputs):
     """Moves a compiled ranker's variables by one step on a batch.
 
     Losses are means over the known rows of the batch over all replicas, however a strategy deals the rows out: each replica's
-    mean enters by its share of the known rows. Towers, and every other variable that a single task reaches, take their own
-    task's gradient where a method compares gradients; the weights then apply to what the tasks share.
+    mean enters by its share of the known rows. Where a method compares gradients, its weights apply to what the tasks share;
+    towers, gates and all else that serves one task take that task's gradient as it is.
 
     Args:
         ranker: compiled `models.ranker.MultiTaskRanker`.
@@ -72,23 +72,15 @@ def apply_balanced_step(ranker, inputs):
 
 
 def _by_parameters(ranker, tape, targets, scaled_by_task, body, tasks_T):
-    """Gradients compared over all variables below the towers that more than one task reaches: a backward pass a task."""
+    """Gradients compared over all variables that the tasks share: a backward pass a task."""
     del body
-    candidates, others = ranker.body_variables, _others(ranker)
-    by_task = [_unscaled(ranker, tape.gradient(loss, candidates)) for loss in scaled_by_task]
-    num_reached = [sum(gradient is not None for gradient in gradients) for gradients in zip(*by_task, strict=True)]
-    is_shared = [num >= min(2, len(by_task)) for num in num_reached]
-    shared_by_task = [
-        [gradient for gradient, shared in zip(gradients, is_shared, strict=True) if shared] for gradients in by_task
-    ]
-    gram_TT = gram_of([_over_replicas(gradients) for gradients in shared_by_task])
+    shared, others = ranker.shared_variables, _others(ranker)
+    by_task = [_unscaled(ranker, tape.gradient(loss, shared)) for loss in scaled_by_task]
+    gram_TT = gram_of([_over_replicas(gradients) for gradients in by_task])
     weights_T = ranker.balancing.weights(tasks_T, gram_TT)
-    of_penalty = _unscaled(ranker, tape.gradient(targets[1], candidates))
-    ones_T = tf.ones_like(weights_T)
-    weighted, plain = (combined([*by_task, of_penalty], tf.concat([scale_T, [1.0]], axis=0)) for scale_T in (weights_T, ones_T))
-    gradients = [first if shared else second for first, second, shared in zip(weighted, plain, is_shared, strict=True)]
-    of_others = _unscaled(ranker, tape.gradient(targets, others))
-    return weights_T, gram_TT, [*gradients, *of_others], [*candidates, *others]
+    of_penalty = _unscaled(ranker, tape.gradient(targets[1], shared))
+    gradients = combined([*by_task, of_penalty], tf.concat([weights_T, [1.0]], axis=0))
+    return weights_T, gram_TT, [*gradients, *_unscaled(ranker, tape.gradient(targets, others))], [*shared, *others]
 
 
 def _by_representation(ranker, tape, targets, scaled_by_task, body, tasks_T):
@@ -99,14 +91,14 @@ def _by_representation(ranker, tape, targets, scaled_by_task, body, tasks_T):
     # Rows of different replicas are different numbers of one gradient, so that inner products add up.
     gram_TT = _over_replicas(gram_of([_unscaled(ranker, [gradient]) for gradient in at_body]))
     weights_T = ranker.balancing.weights(tasks_T, gram_TT)
-    candidates, others = ranker.body_variables, _others(ranker)
-    gradients = [*tape.gradient(targets, candidates, [weights_T, tf.ones(())]), *tape.gradient(targets, others)]
-    return weights_T, gram_TT, _unscaled(ranker, gradients), [*candidates, *others]
+    shared, others = ranker.shared_variables, _others(ranker)
+    gradients = [*tape.gradient(targets, shared, [weights_T, tf.ones(())]), *tape.gradient(targets, others)]
+    return weights_T, gram_TT, _unscaled(ranker, gradients), [*shared, *others]
 
 
 def _others(ranker):
-    below = {variable.ref() for variable in ranker.body_variables}
-    return [variable for variable in ranker.trainable_variables if variable.ref() not in below]
+    shared = {variable.ref() for variable in ranker.shared_variables}
+    return [variable for variable in ranker.trainable_variables if variable.ref() not in shared]
 
 
 def _conflict(gram_TT):

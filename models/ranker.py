@@ -252,9 +252,11 @@ class MultiTaskRanker(tfrs.Model):
         )
 
     @property
-    def body_variables(self):
-        """Trainable variables below the towers."""
-        return _trainable(self._inputs, self._interaction, self._body)
+    def shared_variables(self):
+        """Trainable variables that more than one task reaches: of inputs, interaction and body, without the body's gates."""
+        of_one_task = {variable.ref() for variable in self._body.task_variables}
+        below = _trainable(self._inputs, self._interaction, self._body)
+        return [variable for variable in below if variable.ref() not in of_one_task]
 
     @property
     def table_rows(self):
@@ -264,7 +266,7 @@ class MultiTaskRanker(tfrs.Model):
     @property
     def served_variables(self):
         """Trainable variables that a served model needs: of inputs, interaction, body and main towers."""
-        return [*self.body_variables, *_trainable(*self._tower_by_label.values())]
+        return _trainable(self._inputs, self._interaction, self._body, *self._tower_by_label.values())
 
     @property
     def served_state(self):

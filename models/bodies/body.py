@@ -24,8 +24,7 @@ class BodyOutput(NamedTuple):
 class Body(keras.layers.Layer):
     """Base of the bodies, which hold what all of them are told.
 
-    A body maps (batch, inputs) to a `BodyOutput`. One of a user's own need not derive from this class: any Keras layer will
-    do that takes these arguments, and whose call of (inputs, training) returns a `BodyOutput`.
+    A body maps (batch, inputs) to a `BodyOutput`, in its call of (inputs, training).
 
     Args:
         num_tasks: at least 1.
@@ -39,6 +38,14 @@ class Body(keras.layers.Layer):
         self.num_tasks = num_tasks
         self.dropout = dropout
         self.seed = seed
+
+    @property
+    def task_variables(self):
+        """Trainable variables of which every number serves one task alone, such as gates; none unless a body says so.
+
+        Methods that compare the tasks' gradients leave them out, as they leave out the towers.
+        """
+        return []
 
     def get_config(self):
         """Constructor arguments."""

@@ -77,7 +77,7 @@ class CustomBodyConfig(FrozenConfig):
 
     Attributes:
         kind: "custom".
-        layer: "package.module:Class" of a Keras layer with the interface of `models.bodies.body.Body`.
+        layer: "package.module:Class" of a subclass of `models.bodies.body.Body`.
         options: keyword arguments of its constructor.
     """
 

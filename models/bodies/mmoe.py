@@ -63,6 +63,11 @@ class MMoE(Body):
         shared, experts_BEU = through_one_matrix(experts_BEU)
         return BodyOutput(mixtures(weights_BTE, experts_BEU), shared)
 
+    @property
+    def task_variables(self):
+        """Variables of the gates."""
+        return self._gates.trainable_variables
+
     def get_config(self):
         """Constructor arguments."""
         return {

@@ -100,6 +100,12 @@ class PLE(Body):
             )
         return BodyOutput(inputs_by_task, shared)
 
+    @property
+    def task_variables(self):
+        """Variables of the tasks' experts on the top level and of the gates around them; the rest feeds the shared gate."""
+        layers = [*itertools.chain(*self._task_gates[-2:]), *self._task_experts[-1]]
+        return [variable for layer in layers for variable in layer.trainable_variables]
+
     def _level(self, level, inputs_by_task, shared_inputs, training):
         """Experts and weights of every task's gate, and the same of the shared part, whose gate is missing on the top level."""
         networks_by_task = list(zip(self._task_experts[level], self._task_gates[level], strict=True))

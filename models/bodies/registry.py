@@ -2,11 +2,11 @@
 
 import importlib
 
+from models.bodies.body import Body
 from models.bodies.mmoe import MMoE
 from models.bodies.ple import PLE
 from models.bodies.shared_bottom import SharedBottom
 from models.errors import BodyError
-from models.keras import keras
 
 BODY_BY_KIND = {"shared_bottom": SharedBottom, "mmoe": MMoE, "ple": PLE}
 
@@ -21,10 +21,10 @@ def make_body(config, num_tasks, dropout, seed):
         seed: of initial values and dropout.
 
     Returns:
-        Keras layer whose call of (inputs, training) returns a `models.bodies.body.BodyOutput`.
+        `models.bodies.body.Body`.
 
     Raises:
-        BodyError: If a body of the user's own cannot be imported, does not take its options, or is no Keras layer.
+        BodyError: If a body of the user's own cannot be imported, does not take its options, or is no `Body`.
     """
     arguments = {"num_tasks": num_tasks, "dropout": dropout, "seed": seed}
     if config.kind != "custom":
@@ -34,8 +34,8 @@ def make_body(config, num_tasks, dropout, seed):
         body = layer_class(**arguments, **config.options)
     except (TypeError, ValueError) as error:
         raise BodyError(f"body.options must suit {config.layer}. Received: {config.options} ({error})") from error
-    if not isinstance(body, keras.layers.Layer):
-        raise BodyError(f"body.layer must be a Keras layer, of models.keras. Received: {config.layer}")
+    if not isinstance(body, Body):
+        raise BodyError(f"body.layer must derive from models.bodies.body.Body. Received: {config.layer}")
     return body
 
 

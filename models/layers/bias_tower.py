@@ -6,7 +6,7 @@ Shapes: B batch, T tasks.
 import tensorflow as tf
 
 from models.keras import keras
-from models.layers.dropout import make_dropout
+from models.layers.dropout import CountedDropout
 from models.layers.hidden import HiddenLayers
 from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
@@ -43,7 +43,7 @@ class BiasTower(keras.layers.Layer):
         initializer = keras.initializers.GlorotUniform(derive_seed(seed, "output"))
         # Without a bias of its own, which centring would take away again.
         self._output = keras.layers.Dense(num_tasks, use_bias=False, kernel_initializer=initializer, name="output")
-        self._dropout = make_dropout(dropout, derive_seed(seed, "dropout"), noise_shape=(None, 1))
+        self._dropout = CountedDropout(dropout, by_row=True, seed=derive_seed(seed, "dropout"), name="dropout")
 
     def build(self, input_shape):
         """Checks the input's shape.

@@ -1,113 +1,388 @@
-"""Conformance: the same checks for every layer."""
+"""Conformance: the same checks for every layer, and an oracle of loops for each."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.bodies.shared_bottom import SharedBottom
-from models.config import ModelConfig
-from models.errors import FeatureError
-from models.inputs import FeatureInputs
+from models.bodies.config import CrossConfig, DotConfig
 from models.keras import keras
+from models.layers.bias_tower import BiasTower
+from models.layers.dropout import CountedDropout
+from models.layers.experts import Experts, read_together
+from models.layers.gate import Gate, mixtures
 from models.layers.hidden import HiddenLayers
+from models.layers.interaction import CrossInteraction, PairwiseDot, make_interaction
+from models.layers.parallel_dense import ParallelDense
 from models.layers.pooling import GroupPooling
 from models.layers.small_tower import SmallTower
 from models.layers.tower import Tower
 
 X = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
-LAYERS = {
-    "hidden": lambda: HiddenLayers((5, 3), dropout=0.5, seed=1),
-    "bottom": lambda: SharedBottom((5, 3), dropout=0.5, seed=1),
-    "tower": lambda: Tower((5, 3), dropout=0.5, seed=1),
-    "linear tower": lambda: Tower((), seed=1),
-    "small tower": lambda: SmallTower(seed=1),
-    "pooled small tower": lambda: SmallTower(width=3, seed=1),
-    "pooling": lambda: GroupPooling(2),
-}
+WEIGHTS = np.array([[1, 0], [2, 1], [0, 1], [1, 0]], "f4")
+LISTS = [X[:, :2], X[:, 2:5], X[:, 4:]]
 
 
-@pytest.fixture(params=LAYERS)
-def layer(request):
-    return LAYERS[request.param]()
+def dense(inputs, kernel, bias=0.0):
+    return (
+        np.array([[sum(row[i] * kernel[i, j] for i in range(len(row))) for j in range(kernel.shape[1])] for row in inputs])
+        + bias
+    )
 
 
-def dense_oracle(inputs, kernel, bias):
-    rows = []
-    for row in inputs:
-        columns = range(kernel.shape[1])
-        rows.append([sum(row[i] * kernel[i, j] for i in range(len(row))) + bias[j] for j in columns])
+def relu(values):
+    return np.maximum(values, 0)
+
+
+def softmax(row):
+    exponentials = [np.exp(value) for value in row]
+    return [value / sum(exponentials) for value in exponentials]
+
+
+def stack_oracle(inputs, weights, ends_linear=False):
+    """Dense layers one after the other."""
+    weights = list(weights)
+    while weights:
+        inputs = dense(inputs, weights.pop(0), weights.pop(0))
+        if weights or not ends_linear:
+            inputs = relu(inputs)
+    return inputs
+
+
+def tower_oracle(inputs, weights):
+    outputs = stack_oracle(inputs, weights, ends_linear=True)
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+
+def small_tower_oracle(kind, width):
+    def oracle(inputs, weights):
+        if kind == "pooled":
+            inputs = np.array([[np.mean(row[i : i + width]) for i in range(0, len(row), width)] for row in inputs])
+        if kind == "bottleneck":
+            inputs, weights = dense(inputs, *weights[:2]), weights[2:]
+        return tower_oracle(inputs, weights)
+
+    return oracle
+
+
+def part_of(weights, part):
+    """One expert's own kernels and biases: the first kernel lies (inputs, experts, units), later ones by expert."""
+    return [value[:, part] if index == 0 else value[part] for index, value in enumerate(weights)]
+
+
+def experts_oracle(inputs, weights):
+    return np.stack([stack_oracle(inputs, part_of(weights, part)) for part in range(weights[0].shape[1])], axis=1)
+
+
+def gate_oracle(inputs, weights):
+    logits = [stack_oracle(inputs, part_of(weights, part), ends_linear=True) for part in range(weights[0].shape[1])]
+    return np.array([[softmax(rows[row]) for rows in logits] for row in range(len(inputs))])
+
+
+def cross_oracle(inputs, weights):
+    first = np.concatenate(inputs, axis=1)
+    crossed = first
+    per_layer = {4: 2, 6: 3}[len(weights)]
+    for at in range(0, len(weights), per_layer):
+        *kernels, bias = weights[at : at + per_layer]
+        product = crossed
+        for kernel in kernels:
+            product = dense(product, kernel)
+        crossed = first * (product + bias) + crossed
+    return crossed
+
+
+def dot_oracle(inputs, weights):
+    """Kernels come by width: one feature of 3 inputs would come after those of 2."""
+    kernel_by_width = {kernel.shape[1]: (kernel, bias) for kernel, bias in zip(weights[::2], weights[1::2], strict=True)}
+    seen, rows = {}, []
+    projected = []
+    for columns in inputs:
+        kernel, bias = kernel_by_width[columns.shape[1]]
+        place = seen[columns.shape[1]] = seen.get(columns.shape[1], -1) + 1
+        projected.append(dense(columns, kernel[place], bias[place]))
+    for row in range(len(inputs[0])):
+        dots = [np.dot(projected[i][row], projected[j][row]) for i in range(len(inputs)) for j in range(i)]
+        rows.append([*np.concatenate([columns[row] for columns in inputs]), *dots])
     return np.array(rows)
 
 
-def oracle(layer, inputs):
-    """The layer's output from its weights, by loops."""
-    weights = [variable.numpy() for variable in layer.trainable_variables]
-    if isinstance(layer, GroupPooling | SmallTower):
-        width = layer.width
-        inputs = np.array([[np.mean(row[i : i + width]) for i in range(0, len(row), width)] for row in inputs])
-    is_tower = isinstance(layer, Tower | SmallTower)
-    while weights:
-        inputs = dense_oracle(inputs, weights.pop(0), weights.pop(0))
-        if weights or not is_tower:
-            inputs = np.maximum(inputs, 0)
-    return inputs[:, 0] if is_tower else inputs
+def bias_oracle(inputs, weights):
+    biases = dense(relu(dense(inputs, weights[0], weights[1])), weights[2])
+    for task in range(2):
+        total = sum(WEIGHTS[row, task] * biases[row, task] for row in range(4))
+        biases[:, task] -= total / sum(WEIGHTS[row, task] for row in range(4))
+    return biases
 
 
-def test_values(layer):
-    outputs = layer(X).numpy()
-    for variable in layer.trainable_variables:
-        variable.assign_add(tf.fill(variable.shape, 0.05))
-    np.testing.assert_allclose(layer(X).numpy(), oracle(layer, X), atol=1e-5)
+# name: (layer, its oracle of inputs and weights)
+LAYERS = {
+    "hidden": (lambda: HiddenLayers((5, 3), dropout=0.5, seed=1), stack_oracle),
+    "tower": (lambda: Tower((5, 3), dropout=0.5, seed=1), tower_oracle),
+    "linear tower": (lambda: Tower((), seed=1), tower_oracle),
+    "tower of several outputs": (lambda: Tower((5,), num_outputs=3, seed=1), tower_oracle),
+    "small tower": (lambda: SmallTower(seed=1), small_tower_oracle("linear", 1)),
+    "small tower of several outputs": (lambda: SmallTower(num_outputs=4, seed=1), small_tower_oracle("linear", 1)),
+    "pooled small tower": (lambda: SmallTower("pooled", 3, seed=1), small_tower_oracle("pooled", 3)),
+    "bottleneck small tower": (lambda: SmallTower("bottleneck", 2, seed=1), small_tower_oracle("bottleneck", 2)),
+    "mlp small tower": (lambda: SmallTower("mlp", 2, num_outputs=3, seed=1), small_tower_oracle("mlp", 2)),
+    "pooling": (lambda: GroupPooling(2), lambda x, _: np.array([[(r[i] + r[i + 1]) / 2 for i in (0, 2, 4)] for r in x])),
+    "dropout": (lambda: CountedDropout(0.5, seed=1), lambda inputs, _: inputs),
+    "parallel dense": (lambda: ParallelDense(3, 2, "relu", seed=1), experts_oracle),
+    "experts": (lambda: Experts(3, (4, 2), dropout=0.5, seed=1), experts_oracle),
+    "gate": (lambda: Gate(2, 3, seed=1), gate_oracle),
+    "deep gate": (lambda: Gate(2, 3, (4,), seed=1), gate_oracle),
+}
+LIST_LAYERS = {
+    "cross": (lambda: CrossInteraction(2, seed=1), cross_oracle),
+    "cross of low rank": (lambda: CrossInteraction(2, projection=3, seed=1), cross_oracle),
+    "dot": (lambda: PairwiseDot(4, seed=1), dot_oracle),
+}
+EVERY = LAYERS | LIST_LAYERS | {"bias tower": (lambda: BiasTower(2, (5,), dropout=0.5, seed=1), bias_oracle)}
+
+
+def arguments(name):
+    if name in LIST_LAYERS:
+        return ([tf.constant(columns) for columns in LISTS],)
+    return (tf.constant(X), tf.constant(WEIGHTS)) if name == "bias tower" else (tf.constant(X),)
+
+
+@pytest.fixture(params=EVERY)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def layer(name):
+    return EVERY[name][0]()
+
+
+def weights_of(layer):
+    return [variable.numpy() for variable in layer.trainable_variables]
+
+
+def test_values(name, layer):
+    layer(*arguments(name))
+    for index, variable in enumerate(layer.trainable_variables):
+        variable.assign_add(np.random.default_rng(index).normal(0, 0.1, variable.shape))
+    outputs = layer(*arguments(name)).numpy()
+    inputs = LISTS if name in LIST_LAYERS else X
+    np.testing.assert_allclose(outputs, EVERY[name][1](inputs, weights_of(layer)), atol=1e-5)
     assert outputs.dtype == np.float32
 
 
-def test_wrong_rank(layer):
-    with pytest.raises(ValueError, match=r"inputs must have shape \(batch, units\).*Received: shape=\(4, 6, 1\)"):
-        layer(X[:, :, None])
+@pytest.mark.parametrize("name", sorted({*EVERY} - {"dropout"}), indirect=True)
+def test_wrong_rank(name, layer):
+    first, *rest = arguments(name)
+    wrong = [first[0][:, :, None], *first[1:]] if name in LIST_LAYERS else first[:, :, None]
+    with pytest.raises(ValueError, match=r"inputs must have shape \(batch, units\).*Received: shape=\(4, \d, 1\)"):
+        layer(wrong, *rest)
 
 
-def test_config_round_trip(layer):
+def test_config_round_trip(name, layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
-    np.testing.assert_array_equal(layer(X), again(X))
+    np.testing.assert_array_equal(layer(*arguments(name)), again(*arguments(name)))
 
 
-def test_save_and_load(layer, tmp_path):
-    model = keras.Sequential([keras.Input([6]), layer])
+def test_save_and_load(name, layer, tmp_path):
+    inputs = tf.nest.map_structure(lambda tensor: keras.Input(tensor.shape[1:]), arguments(name))
+    model = keras.Model(inputs, layer(*inputs))
     model.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(model(X), keras.models.load_model(tmp_path / "model.keras")(X))
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model(arguments(name)), loaded(arguments(name)))
 
 
-def test_gradients_reach_all_weights_and_inputs(layer):
-    inputs = tf.Variable(X)
+def test_gradients_reach_all_weights_and_inputs(name, layer):
+    inputs = arguments(name)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(layer(inputs) ** 2)
-    gradients = tape.gradient(loss, [inputs, *layer.trainable_variables])
-    assert all(np.abs(gradient).sum() > 0 for gradient in gradients[:1])
+        tape.watch(inputs)
+        loss = tf.reduce_sum(layer(*inputs) ** 3)
+    watched = tf.nest.flatten(inputs[0])
+    gradients = tape.gradient(loss, [*watched, *layer.trainable_variables])
+    assert all(np.abs(gradient).sum() > 0 for gradient in gradients[: len(watched)])
     assert all(gradient is not None for gradient in gradients)
 
 
-def test_seeds_give_different_kernels():
-    def kernels(layer):
-        layer(X)
-        return [variable.numpy() for variable in layer.trainable_variables if variable.shape.rank == 2]
-
-    for make in (
-        lambda seed: Tower((5,), seed=seed),
-        lambda seed: SmallTower(seed=seed),
-        lambda seed: SharedBottom((5,), seed=seed),
-    ):
-        for first, second in zip(kernels(make(1)), kernels(make(2)), strict=True):
-            assert np.abs(first - second).min() > 0
-    square = kernels(HiddenLayers((6, 6, 6), seed=1))
-    assert np.abs(square[1] - square[2]).max() > 0.1
+@pytest.fixture
+def mixed_precision():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
 
 
-def test_dropout_acts_in_training_only():
-    layer = HiddenLayers((200,), dropout=0.5)
+@pytest.mark.usefixtures("mixed_precision")
+def test_computes_in_the_type_of_its_policy(name):
+    layer = EVERY[name][0]()
+    outputs = layer(*arguments(name))
+    assert outputs.dtype == tf.bfloat16
+    assert all(variable.dtype == tf.float32 for variable in layer.trainable_variables)
+    inputs = LISTS if name in LIST_LAYERS else X
+    expected = EVERY[name][1](inputs, weights_of(layer))
+    np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_works_in_a_compiled_graph(name, layer):
+    compiled = tf.function(lambda *inputs: layer(*inputs), jit_compile=True, autograph=False)
+    np.testing.assert_allclose(layer(*arguments(name)), compiled(*arguments(name)), atol=1e-5)
+
+
+SEEDED = {
+    "hidden": lambda seed: HiddenLayers((6, 6), seed=seed),
+    "tower": lambda seed: Tower((6, 6), seed=seed),
+    "small tower": lambda seed: SmallTower("bottleneck", 6, 6, seed=seed),
+    "experts": lambda seed: Experts(4, (6, 6), seed=seed),
+    "gate": lambda seed: Gate(6, 6, (6,), seed=seed),
+    "bias tower": lambda seed: BiasTower(6, (6,), seed=seed),
+}
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_every_kernel_starts_different(name):
+    """From those of another seed, and from one another: kernels of like shape in one layer, experts in one kernel."""
+
+    def parts(seed):
+        layer = SEEDED[name](seed)
+        layer(X, WEIGHTS[:, [0] * 6]) if name == "bias tower" else layer(X)
+        kernels = [value for value in weights_of(layer) if value.ndim > 1 and value.any()]
+        return [
+            part
+            for value in kernels
+            for part in (np.moveaxis(value, value.shape.index(6, 1) - 1, 0) if value.ndim == 3 else [value])
+        ]
+
+    ones, twos = parts(1), parts(2)
+    assert len(ones) >= 2
+    for index, first in enumerate(ones):
+        for other in (*ones[:index], *twos):
+            assert np.abs(first - other).max() > 0.05
+
+
+def all_parts_differ(kernel_IEU):
+    return all(
+        np.abs(kernel_IEU[:, first] - kernel_IEU[:, second]).max() > 0.05
+        for first in range(kernel_IEU.shape[1])
+        for second in range(first)
+    )
+
+
+def test_experts_start_different():
+    experts = Experts(4, (5,), seed=3)
+    experts(X)
+    assert all_parts_differ(weights_of(experts)[0])
+
+
+def test_that_experts_start_different_fails_on_the_bug():
+    """Planted: one initializer with one seed for all experts, as where every expert is its own Dense layer with it."""
+    initializer = keras.initializers.HeUniform(3)
+    bug = tf.stack([initializer((6, 5)) for _ in range(4)], axis=1).numpy()
+    assert not all_parts_differ(bug)
+
+
+def test_an_expert_starts_as_one_that_stands_alone():
+    """Its spread follows from its own inputs and units, not from all experts', and experts added leave it as it is."""
+    few, many = Experts(2, (50,), seed=3), Experts(40, (50,), seed=3)
+    for experts in (few, many):
+        experts(X)
+    np.testing.assert_array_equal(weights_of(few)[0], weights_of(many)[0][:, :2])
+    assert np.abs(weights_of(many)[0]).max() == pytest.approx(np.sqrt(6 / 6), rel=1e-2)
+
+
+def test_experts_may_read_each_their_own_input():
+    experts = Experts(3, (4, 2), seed=1)
+    inputs = np.random.default_rng(1).normal(size=(4, 3, 6)).astype("f4")
+    outputs = experts(inputs).numpy()
+    weights = weights_of(experts)
+    for part in range(3):
+        expected = stack_oracle(inputs[:, part], [value[part] for value in weights])
+        np.testing.assert_allclose(outputs[:, part], expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"\(batch, units\) or \(batch, 3, units\).*Received: shape=\(4, 2, 6\)"):
+        Experts(3, (4,))(inputs[:, :2])
+
+
+def test_networks_read_together_as_each_alone():
+    networks = [Experts(3, (4, 2), seed=1), Gate(2, 5, seed=2), Gate(2, 3, (4,), seed=3), Experts(1, (7,), seed=4)]
+    for together, network in zip(read_together(tf.constant(X), networks), networks, strict=True):
+        np.testing.assert_allclose(together, network(X), atol=1e-6)
+
+
+def test_mixtures_are_weighted_sums():
+    generator = np.random.default_rng(5)
+    weights, experts = (generator.normal(size=shape).astype("f4") for shape in ((3, 2, 4), (3, 4, 5)))
+    mixed = mixtures(weights, experts)
+    assert len(mixed) == 2
+    for gate, row in np.ndindex(2, 3):
+        expected = sum(weights[row, gate, expert] * experts[row, expert] for expert in range(4))
+        np.testing.assert_allclose(mixed[gate][row], expected, atol=1e-5)
+
+
+def test_gates_sum_to_one():
+    np.testing.assert_allclose(Gate(3, 4, seed=1)(10 * X).numpy().sum(axis=2), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda: HiddenLayers((200,), dropout=0.5), lambda: Experts(2, (100,), dropout=0.5)])
+def test_dropout_acts_in_training_only(make):
+    layer = make()
     dropped = layer(X, training=True).numpy()
     kept = layer(X).numpy()
     assert 0.35 < np.mean(dropped[kept > 0] == 0) < 0.65
+
+
+def test_dropout_keeps_the_mean_and_draws_anew():
+    ones = np.ones((400, 50), "f4")
+    layer = CountedDropout(0.3, seed=1)
+    first, second = (layer(ones, training=True).numpy() for _ in range(2))
+    assert set(np.unique(first)) == {0, np.float32(1 / 0.7)}
+    assert first.mean() == pytest.approx(1, abs=0.02)
+    assert 0.35 < np.mean((first == 0) != (second == 0)) < 0.49
+    other = CountedDropout(0.3, seed=2)(ones, training=True).numpy()
+    assert 0.35 < np.mean((first == 0) != (other == 0)) < 0.49
+
+
+def test_dropout_goes_on_where_a_checkpoint_was_made(tmp_path):
+    """Its random state is a variable: a training that is resumed draws what it would have drawn."""
+
+    def draws(layer, num):
+        return [layer(X, training=True).numpy() for _ in range(num)]
+
+    first, second = (HiddenLayers((50,), dropout=0.5, seed=4) for _ in range(2))
+    draws(first, 3)
+    checkpoint = tf.train.Checkpoint(layer=first).write(str(tmp_path / "state"))
+    expected = draws(first, 2)
+    draws(second, 1)
+    tf.train.Checkpoint(layer=second).read(checkpoint).assert_consumed()
+    np.testing.assert_array_equal(draws(second, 2), expected)
+    assert np.abs(expected[0] - expected[1]).max() > 0
+
+
+def test_a_bias_is_left_out_of_whole_rows_and_not_scaled_up():
+    tower = BiasTower(2, dropout=0.4, seed=1)
+    inputs, weights = np.random.default_rng(0).normal(size=(2_000, 3)).astype("f4"), np.ones((2_000, 2), "f4")
+    kept, dropped = tower(inputs, weights).numpy(), tower(inputs, weights, training=True).numpy()
+    is_left_out = (dropped == 0).all(axis=1)
+    assert 0.35 < is_left_out.mean() < 0.45
+    np.testing.assert_allclose(dropped[~is_left_out], kept[~is_left_out], rtol=1e-5)
+
+
+def test_a_bias_has_no_mean_over_known_rows_and_none_is_no_division_by_zero():
+    biases = BiasTower(2, (5,), seed=1)(X, WEIGHTS).numpy()
+    np.testing.assert_allclose((biases * WEIGHTS).sum(axis=0), 0, atol=1e-5)
+    assert np.isfinite(BiasTower(2, (5,), seed=1)(X, np.zeros_like(WEIGHTS))).all()
+
+
+def test_low_rank_crosses_start_with_two_different_factors():
+    """TFRS draws both factors by copies of one initializer: of one seed they would be one list of numbers."""
+    cross = CrossInteraction(1, projection=3, seed=1)
+    cross([X])
+    first, second = (value for value in weights_of(cross) if value.ndim == 2)
+    assert np.abs(first.ravel() - second.ravel()).max() > 0.01
+
+
+def test_interactions_of_configurations():
+    assert make_interaction(None, 0) is None
+    cross = make_interaction(CrossConfig(kind="cross", num_layers=3, projection=2), 7)
+    assert (cross.num_layers, cross.projection, cross.seed) == (3, 2, 7)
+    dot = make_interaction(DotConfig(kind="dot", dimension=5), 7)
+    assert (dot.dimension, dot.seed) == (5, 7)
 
 
 @pytest.mark.parametrize(
@@ -115,118 +390,13 @@ def test_dropout_acts_in_training_only():
     [
         (lambda: GroupPooling(4)(X), "width must divide the input's units. Received: width=4, units=6"),
         (lambda: GroupPooling(0), "width must be at least 1. Received: width=0"),
-        (lambda: SharedBottom(()), "units must hold at least one width"),
+        (lambda: Experts(0, (4,)), "num_experts must be at least 1. Received: num_experts=0"),
+        (lambda: Experts(2, ()), r"units must hold at least one width. Received: units=\(\)"),
+        (lambda: CountedDropout(1.0), "rate must be at least 0 and below 1. Received: rate=1.0"),
+        (lambda: SmallTower("wide"), "kind must be one of linear, pooled, bottleneck, mlp. Received: kind=wide"),
+        (lambda: SmallTower("linear", 2), "width must be 1 for kind linear. Received: width=2"),
     ],
 )
 def test_refuses_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-FEATURES = ModelConfig(
-    features=[
-        {"kind": "categorical", "name": "user", "dimension": 3},
-        {"kind": "numeric", "name": "age"},
-        {"kind": "numeric", "name": "fans", "transform": "bucket", "num_buckets": 4, "dimension": 2},
-        {"kind": "categorical", "name": "item", "dimension": 3},
-        {"kind": "sequence", "name": "last_items", "shares": "item", "max_length": 3},
-        {"kind": "sequence", "name": "last_authors", "dimension": 2, "max_length": 2},
-        {"kind": "numeric", "name": "history"},
-        {"kind": "numeric", "name": "rates", "transform": "bucket", "num_buckets": 3, "dimension": 2},
-    ]
-).features
-SIZES = {"user": 5, "fans": 4, "item": 5, "last_authors": 4, "rates": 6}
-COLUMNS = {
-    "user": tf.constant([4, 0], tf.int64),
-    "age": tf.constant([0.5, -1.0]),
-    "fans": tf.constant([3, 1], tf.int64),
-    "item": tf.constant([4, 0], tf.int64),
-    "last_items": tf.constant([[5, 1, 0], [0, 0, 0]], tf.int64),
-    "last_authors": tf.constant([[4, 4], [1, 0]], tf.int64),
-    "history": tf.constant([[0.25, 3.0], [-1.0, 0.0]]),
-    "rates": tf.constant([[2, 0], [1, 2]], tf.int64),
-    "click": tf.constant([1.0, 0.0]),
-}
-
-
-def inputs_oracle(tables, row):
-    """One row's vector, value by value, from the embedding tables."""
-
-    def mean(table, entries):
-        present = [table[entry - 1] for entry in entries if entry]
-        return [sum(column) / len(present) for column in zip(*present, strict=True)] if present else [0.0] * len(table[0])
-
-    values = {name: column[row].numpy().tolist() for name, column in COLUMNS.items()}
-    return [
-        *tables["embedding_user"][values["user"]],
-        values["age"],
-        *tables["embedding_fans"][values["fans"]],
-        *tables["embedding_item"][values["item"]],
-        *mean(tables["embedding_item"], values["last_items"]),
-        *mean(tables["embedding_last_authors"], values["last_authors"]),
-        *values["history"],
-        *tables["embedding_rates"][values["rates"][0]],
-        *tables["embedding_rates"][3 + values["rates"][1]],
-    ]
-
-
-def test_inputs_look_up_rows_in_order():
-    layer = FeatureInputs(FEATURES, SIZES, seed=3)
-    outputs = layer(COLUMNS).numpy()
-    tables = {variable.name.split("/")[-2]: variable.numpy() for variable in layer.trainable_variables}
-    assert set(tables) == {f"embedding_{name}" for name in SIZES}
-    for row in range(2):
-        np.testing.assert_allclose(outputs[row], inputs_oracle(tables, row), atol=1e-7)
-    assert np.abs(tables["embedding_user"] - tables["embedding_item"]).max() > 0.01
-    assert not outputs[1, 9:12].any()
-
-
-def test_an_empty_sequence_moves_no_embedding():
-    layer = FeatureInputs(FEATURES, SIZES, seed=3)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(layer(COLUMNS)[:, 9:12] ** 2)
-    table = next(variable for variable in layer.trainable_variables if "embedding_item" in variable.name)
-    gradient = tf.convert_to_tensor(tape.gradient(loss, table)).numpy()
-    assert [row for row in range(5) if gradient[row].any()] == [0, 4]
-
-
-def test_inputs_penalise_embeddings_in_training_only():
-    layer = FeatureInputs(FEATURES, SIZES, l2=0.5, seed=3)
-    outputs = layer(COLUMNS, training=True).numpy()
-    embedded = np.delete(outputs, [3, 14, 15], axis=1)
-    assert float(sum(layer.losses)) == pytest.approx(0.5 * np.sum(embedded**2) / 2, rel=1e-5)
-    layer(COLUMNS)
-    assert layer.losses == []
-
-
-def test_inputs_config_round_trip():
-    layer = FeatureInputs(FEATURES, SIZES, l2=0.5, seed=3)
-    again = FeatureInputs.from_config(layer.get_config())
-    assert again.get_config() == layer.get_config()
-    np.testing.assert_array_equal(layer(COLUMNS), again(COLUMNS))
-
-
-def test_inputs_save_and_load(tmp_path):
-    inputs = {
-        name: keras.Input(column.shape[1:], dtype=column.dtype, name=name)
-        for name, column in COLUMNS.items()
-        if name != "click"
-    }
-    model = keras.Model(inputs, FeatureInputs(FEATURES, SIZES)(inputs))
-    model.save(tmp_path / "model.keras")
-    columns = {name: COLUMNS[name] for name in inputs}
-    np.testing.assert_array_equal(model(columns), keras.models.load_model(tmp_path / "model.keras")(columns))
-
-
-def test_inputs_refuse_wrong_columns():
-    layer = FeatureInputs(FEATURES, SIZES)
-    with pytest.raises(ValueError, match=r"inputs must hold user with shape \(batch,\)\. Received: shape=\(2, 1\)"):
-        layer(COLUMNS | {"user": tf.zeros([2, 1], tf.int64)})
-    with pytest.raises(ValueError, match=r"inputs must hold age with shape \(batch,\) or \(batch, entries\)"):
-        layer(COLUMNS | {"age": tf.zeros([2, 1, 1])})
-    with pytest.raises(ValueError, match=r"inputs must hold last_items with shape \(batch, entries\)\. Received"):
-        layer(COLUMNS | {"last_items": tf.zeros([2], tf.int64)})
-    with pytest.raises(ValueError, match=r"inputs must hold item.*Received: shape=None"):
-        layer({name: column for name, column in COLUMNS.items() if name != "item"})
-    with pytest.raises(FeatureError, match=r"features.item needs a table size"):
-        FeatureInputs(FEATURES, {"user": 5, "fans": 4})
