@@ -1,0 +1,152 @@
+"""This project's side, in a process of its own: `python -m benchmarks.training.product WHAT FOLDER TASK`.
+
+WHAT is `end_to_end`, the Trainer's `fit` from TFRecords with checkpoints and curves; `in_memory`, its training step on batches
+that lie in memory, which is as fast as any input can make it; or `small_towers`, that step with and without small towers in
+turn. Prints JSON.
+"""
+
+import itertools
+import json
+import pathlib
+import sys
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from benchmarks.training.rows import rows_glob, transform_folder
+from benchmarks.training.task import Task
+from models.inputs import table_sizes
+from models.keras import keras
+from models.optimizers import make_optimizer
+from models.ranker import MultiTaskRanker
+from models.rows import TransformedRows
+from models.step_loop import StepLoop
+from models.training import fit
+
+END_TO_END, IN_MEMORY, SMALL_TOWERS = "end_to_end", "in_memory", "small_towers"
+
+# Distinct batches in memory: more would leave the processor's caches as batches from files do, fewer would not.
+NUM_BATCHES = 64
+WARM_UP_STEPS = 32
+STEPS_BY_BLOCK = 16
+NUM_PAIRS = 40
+GAMMA = 1.0
+
+
+def end_to_end(folder, task):
+    """Training from files.
+
+    Args:
+        folder: `pathlib.Path` that `benchmarks.training.rows.write_rows` wrote to.
+        task: `Task`.
+
+    Returns:
+        Dict of `seconds` by epoch, `rows` of an epoch and `loss`, the mean over tasks in the last epoch.
+    """
+    tft_output = tft.TFTransformOutput(str(transform_folder(folder)))
+    with tempfile.TemporaryDirectory(dir=folder) as run_folder:
+        fitted = fit(task.model_config(), task.train_config(), tft_output, [rows_glob(folder)], folder=run_folder)
+    last = fitted.epochs[-1]
+    return {
+        "seconds": [epoch.train_seconds for epoch in fitted.epochs],
+        "rows": last.num_rows,
+        "loss": float(np.mean(list(last.train_losses.values()))),
+    }
+
+
+def in_memory(folder, task):
+    """The same steps on batches in memory.
+
+    Args:
+        folder: as of `end_to_end`.
+        task: `Task`.
+
+    Returns:
+        Dict of `seconds` by pass over as many steps as an epoch has, `rows` of a pass and `loss`, the mean over tasks in the
+        last one.
+    """
+    tft_output = tft.TFTransformOutput(str(transform_folder(folder)))
+    num_rows = TransformedRows([rows_glob(folder)], tft_output.transformed_feature_spec()).read([])[1]
+    num_steps = num_rows // task.batch_size
+    loop, batches = make_loop(folder, task, tft_output, gamma=0.0)
+    loop.run(batches, WARM_UP_STEPS)
+    seconds = []
+    for _ in range(task.epochs):
+        started_at = time.perf_counter()
+        stretch = loop.run(batches, num_steps)
+        seconds.append(time.perf_counter() - started_at)
+    loss = float(np.mean([stretch.means[f"batch_{label}_loss"] for label in task.labels]))
+    return {"seconds": seconds, "rows": num_steps * task.batch_size, "loss": loss}
+
+
+def small_towers(folder, task, num_pairs=NUM_PAIRS):
+    """What small towers add to a step: blocks of steps with and without them, in turn, the order of a pair alternating.
+
+    Args:
+        folder: as of `end_to_end`.
+        task: `Task`.
+        num_pairs: pairs of blocks.
+
+    Returns:
+        Dict of `ratios`, seconds with small towers over seconds without, by pair.
+    """
+    tft_output = tft.TFTransformOutput(str(transform_folder(folder)))
+    loops = {gamma: make_loop(folder, task, tft_output, gamma) for gamma in (0.0, GAMMA)}
+    for loop, batches in loops.values():
+        loop.run(batches, WARM_UP_STEPS)
+    ratios = []
+    for _, order in zip(range(num_pairs), itertools.cycle([(0.0, GAMMA), (GAMMA, 0.0)])):
+        seconds = {}
+        for gamma in order:
+            loop, batches = loops[gamma]
+            started_at = time.perf_counter()
+            loop.run(batches, STEPS_BY_BLOCK)
+            seconds[gamma] = time.perf_counter() - started_at
+        ratios.append(seconds[GAMMA] / seconds[0.0])
+    return {"ratios": ratios}
+
+
+def make_loop(folder, task, tft_output, gamma):
+    """The Trainer's loop over steps, and endless batches in memory to run it on.
+
+    Args:
+        folder: as of `end_to_end`.
+        task: `Task`.
+        tft_output: `tft.TFTransformOutput` of that folder.
+        gamma: weight of small towers; 0 for none.
+
+    Returns:
+        Pair (`StepLoop`, iterator over packed batches).
+    """
+    rows = TransformedRows([rows_glob(folder)], tft_output.transformed_feature_spec())
+    train, model = task.train_config(), task.model_config(gamma)
+    keras.utils.set_random_seed(train.seed)
+    kept = list(
+        rows.shuffled_batches(train.batch_size, train.shuffle_rows, train.seed, 0, drop_remainder=True).take(NUM_BATCHES)
+    )
+    batches = tf.data.Dataset.from_tensor_slices({name: [batch[name] for batch in kept] for name in kept[0]}).cache().repeat()
+    ranker = MultiTaskRanker(model, table_sizes(model, tft_output), seed=train.seed)
+    ranker.batch_losses(rows.columns(kept[0]), training=True)
+    ranker.compile(optimizer=make_optimizer(train, train.learning_rate))
+    iterator = iter(batches)
+    loop = StepLoop(ranker, rows.columns, tf.distribute.get_strategy())
+    loop.run(iterator, 0)
+    return loop, iterator
+
+
+def main(arguments):
+    """Does one of the measurements and prints it.
+
+    Args:
+        arguments: what, folder, `Task` as JSON.
+    """
+    what, folder, task = arguments
+    measure_fn = {END_TO_END: end_to_end, IN_MEMORY: in_memory, SMALL_TOWERS: small_towers}[what]
+    print(json.dumps(measure_fn(pathlib.Path(folder), Task(**json.loads(task)))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
