@@ -54,9 +54,9 @@ class AttentionPooling(keras.layers.Layer):
 
     Reference:
         Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, eq. 3: v(A) = sum_j a(e_j, v_A) e_j,
-        a a small network over entry, candidate and their interaction, here [e, v, e - v, e * v]. There the weights are as
-        they come; here they pass a softmax over the row's entries, so that the pooled vector's scale does not grow with the
-        number of entries, and training starts at their mean.
+        a a small network over entry, candidate and their interaction, here [e, v, e - v, e * v]. As there, no softmax: the
+        weights of a row need not sum to 1, so that the sum still tells how many entries speak for the candidate. Unlike
+        there, the network ends in a sigmoid: a weight lies between 0 and 1, and starts near one half.
     """
 
     def __init__(self, units, seed=0, **kwargs):
@@ -111,10 +111,8 @@ class AttentionPooling(keras.layers.Layer):
         hidden_BLU = self._first_layer(entries_BLD, candidate_BD)
         for layer in self._hidden:
             hidden_BLU = layer(hidden_BLU)
-        scores_BL = tf.where(is_entry_BL, self._score(hidden_BLU)[:, :, 0], entries_BLD.dtype.min)
-        # A row without entries has equal weights here, and none after the product.
-        weights_BL = tf.nn.softmax(scores_BL) * tf.cast(is_entry_BL, entries_BLD.dtype)
-        return tf.reduce_sum(weights_BL[:, :, tf.newaxis] * entries_BLD, axis=1)
+        weights_BL = tf.sigmoid(self._score(hidden_BLU)[:, :, 0]) * tf.cast(is_entry_BL, entries_BLD.dtype)
+        return tf.matmul(weights_BL[:, tf.newaxis], entries_BLD)[:, 0]
 
     def _first_layer(self, entries_BLD, candidate_BD):
         """ReLU of [e, v, e - v, e * v] W + b, taken apart: what reads entries alone is computed once for all candidates."""

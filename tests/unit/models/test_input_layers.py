@@ -177,13 +177,16 @@ def test_attention_of_one_list_goes_with_every_candidate():
     assert found.shape == (2, 4)
 
 
-def test_attention_lies_within_its_entries_and_does_not_see_what_is_none():
+def test_attention_weighs_an_entry_by_itself_and_does_not_see_what_is_none():
+    """Without a softmax, two lists together give the sum of what each of them gives."""
     layer = AttentionPooling((5,), seed=1)
     entries, is_entry, candidates = ENTRIES
     found = layer(ENTRIES).numpy()
-    np.testing.assert_allclose(found[1], entries[1, 0], atol=1e-6)
-    low, high = tf.reduce_min(entries[0, :2], axis=0), tf.reduce_max(entries[0, :2], axis=0)
-    assert np.all((found[0] >= low) & (found[0] <= high))
+    first, second = (layer((entries[:1], [mask], candidates[:1])) for mask in ([True, False, False], [False, True, False]))
+    np.testing.assert_allclose(found[:1], first + second, atol=1e-6)
+    share = found[1] / entries[1, 0]
+    np.testing.assert_allclose(share, share[0], rtol=1e-5)
+    assert 0 < share[0] < 1
     other = tf.where(is_entry[:, :, None], entries, 1e9)
     np.testing.assert_array_equal(layer((other, is_entry, candidates)), found)
     assert not layer((entries, tf.zeros_like(is_entry), candidates)).numpy().any()

@@ -97,7 +97,7 @@ def table(layer, name):
 
 
 def attention(entries, candidate, of):
-    """DIN's weights by loops: a network over [e, v, e - v, e * v], and a softmax over the row's entries."""
+    """DIN by loops: entries weighed by a network over [e, v, e - v, e * v]."""
     layers = [(of["kernel"], of["bias"])]
     layers += [(of[f"hidden_{index}/kernel"], of[f"hidden_{index}/bias"]) for index in (1,) if f"hidden_{index}/kernel" in of]
     scores = []
@@ -109,8 +109,8 @@ def attention(entries, candidate, of):
                 for column, b in zip(kernel.T, bias, strict=True)
             ]
         scores.append(sum(x * w for x, w in zip(hidden, of["score/kernel"][:, 0], strict=True)))
-    total = sum(np.exp(score) for score in scores)
-    return sum((np.exp(score) / total * entry for score, entry in zip(scores, entries, strict=True)), np.zeros(len(candidate)))
+    weighed = [entry / (1 + np.exp(-score)) for score, entry in zip(scores, entries, strict=True)]
+    return sum(weighed, np.zeros(len(candidate)))
 
 
 def piecewise(position, kernel, bias):
