@@ -31,7 +31,7 @@ class Stretch:
     Attributes:
         num_steps: how many.
         num_rows: that they saw.
-        means: mean by name of what the steps reported of their batches.
+        means: mean by name of what the steps reported of their batches; what none of them defined is left out.
         is_last: whether there was no further batch.
         divergence: `Divergence` of these steps, or None.
     """
@@ -69,6 +69,9 @@ class StepLoop:
         self._first_step = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._num_rows = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._sums_S = tf.Variable(tf.zeros(len(self._names)), trainable=False)
+        self._counts_S = tf.Variable(tf.zeros(len(self._names)), trainable=False)
+        # How gradients conflict is not defined where a task has none; all else must be a number.
+        self._must_be_finite_S = tf.constant([not name.startswith("gradient_") for name in self._names])
         # The first step with a loss that is no number, from 1, and what it reported.
         self._bad_step = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._bad_S = tf.Variable(tf.zeros(len(self._names)), trainable=False)
@@ -89,14 +92,15 @@ class StepLoop:
         except tf.errors.OutOfRangeError:
             is_last = True
         taken = int(self.step) - int(self._first_step)
-        means = self._sums_S.numpy() / max(1, taken)
-        means = dict(zip(self._names, means.tolist(), strict=True))
+        sums = zip(self._names, self._sums_S.numpy().tolist(), self._counts_S.numpy().tolist(), strict=True)
+        means = {name: total / count for name, total, count in sums if count}
         return Stretch(taken, int(self._num_rows), means, is_last, self._divergence())
 
     def _run(self, iterator, num_steps):
         self._first_step.assign(self.step)
         self._num_rows.assign(0)
         self._sums_S.assign(tf.zeros_like(self._sums_S))
+        self._counts_S.assign(tf.zeros_like(self._counts_S))
         tf.while_loop(
             lambda taken: taken < num_steps,
             lambda taken: [self._one_step(iterator, taken)],
@@ -115,8 +119,10 @@ class StepLoop:
             step = self.step.assign_add(1)
             first = self._strategy.experimental_local_results(next(iter(packed.values())))
             self._num_rows.assign_add(tf.add_n([tf.shape(part, tf.int64)[0] for part in first]))
-            self._sums_S.assign_add(reported_S)
-            is_bad = (self._bad_step == 0) & ~tf.reduce_all(tf.math.is_finite(reported_S))
+            is_finite_S = tf.math.is_finite(reported_S)
+            self._sums_S.assign_add(tf.where(is_finite_S, reported_S, 0.0))
+            self._counts_S.assign_add(tf.cast(is_finite_S, tf.float32))
+            is_bad = (self._bad_step == 0) & tf.reduce_any(self._must_be_finite_S & ~is_finite_S)
             self._bad_S.assign(tf.where(is_bad, reported_S, self._bad_S))
             self._bad_step.assign(tf.where(is_bad, step, self._bad_step))
             if self._averaged is not None:

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-from pathlib import PurePosixPath
 
 import tensorflow as tf
 
@@ -158,7 +157,7 @@ def _fit_once(
         _build(ranker, rows)
         report = warm_start and start_from(ranker, tft_output, warm_start)
         ranker.compile(optimizer=make_optimizer(train_config, _learning_rate(train_config, rows, num_rows)))
-    curves = Curves(folder and train_config.tensorboard and PurePosixPath(folder, CURVES_FOLDER, name))
+    curves = Curves(folder and train_config.tensorboard and f"{folder}/{CURVES_FOLDER}/{name}")
     run = CourseRun(
         ranker,
         rows,
@@ -167,7 +166,7 @@ def _fit_once(
         strategy,
         curves,
         validation and Validator(validation, ranker),
-        folder and PurePosixPath(folder, name),
+        folder and f"{folder}/{name}",
         on_progress,
     )
     parts = ranker.describe()

@@ -8,8 +8,8 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 from models.errors import TrainingError
 from models.warm_start_report import CopiedRows, WarmStartReport
 
-# Beside an exported ranker: where each feature's embeddings lie, and for which values.
-TABLES_FILE = "assets.extra/tables.json"
+# Beside an exported ranker: its features, where their embeddings lie, and for which values.
+INPUTS_FILE = "assets.extra/inputs.json"
 
 
 class SavedTable(pydantic.BaseModel):
@@ -31,10 +31,23 @@ class SavedTable(pydantic.BaseModel):
     num_values: int
 
 
-_TABLES = pydantic.TypeAdapter(dict[str, SavedTable])
+# Stands before the names of variables that were made by calling the ranker, and not of those that a loss made.
+_RANKER = "ranker/"
 
 
-def save_tables(ranker, tft_output, folder):
+class SavedInputs(pydantic.BaseModel):
+    """What an exported ranker reads.
+
+    Attributes:
+        features: of the body, by name and kind, in their order.
+        tables: by feature.
+    """
+
+    features: tuple[str, ...]
+    tables: dict[str, SavedTable]
+
+
+def save_inputs(ranker, tft_output, folder):
     """Writes beside an exported ranker what another one needs to begin from it.
 
     Args:
@@ -42,18 +55,19 @@ def save_tables(ranker, tft_output, folder):
         tft_output: `tft.TFTransformOutput` that it was trained with.
         folder: of the exported model.
     """
-    path = f"{folder}/{TABLES_FILE}"
+    path = f"{folder}/{INPUTS_FILE}"
     tf.io.gfile.makedirs(path.rpartition("/")[0])
     with tf.io.gfile.GFile(path, "w") as file:
-        file.write(_TABLES.dump_json(_tables(ranker, tft_output), indent=2).decode())
+        file.write(_inputs(ranker, tft_output).model_dump_json(indent=2))
 
 
 def start_from(ranker, tft_output, folder):
     """Copies into a ranker what it has in common with an exported one.
 
     A row of an embedding table is copied by its value, through both vocabularies; rows of values that are new keep their
-    initial values, and so do variables and tables of another shape. Small towers and the bias tower, which are not exported,
-    begin anew, as does the optimizer.
+    initial values, and so do variables and tables of another shape. Layers read the features side by side: they are copied
+    only if the features are the same in the same order. Small towers and the bias tower, which are not exported, begin anew,
+    as does the optimizer.
 
     Args:
         ranker: `MultiTaskRanker` whose variables exist.
@@ -68,8 +82,9 @@ def start_from(ranker, tft_output, folder):
     """
     saved = _SavedRanker(str(folder))
     copied, kept_initial = {}, {}
-    tables = _tables(ranker, tft_output)
-    variables = {variable.name: variable for variable in ranker.served_variables}
+    inputs = _inputs(ranker, tft_output)
+    tables = inputs.tables
+    variables = {_name(variable): variable for variable in ranker.served_variables}
     for name, table in tables.items():
         rows, reason = _copied_rows(name, table, variables[table.variable], saved, tft_output)
         if rows is None:
@@ -79,7 +94,9 @@ def start_from(ranker, tft_output, folder):
     num_copied = 0
     for name in sorted(set(variables) - {table.variable for table in tables.values()}):
         value = saved.value(name)
-        if value is None or value.shape != variables[name].shape:
+        if inputs.features != saved.inputs.features:
+            kept_initial[name] = "other features before, or another order"
+        elif value is None or value.shape != variables[name].shape:
             kept_initial[name] = _difference(value, variables[name].shape)
         else:
             variables[name].assign(value)
@@ -87,7 +104,7 @@ def start_from(ranker, tft_output, folder):
     return WarmStartReport(str(folder), copied, num_copied, kept_initial)
 
 
-def _tables(ranker, tft_output):
+def _inputs(ranker, tft_output):
     features = {feature.name: feature for feature in ranker.config.features}
     tables = {}
     for name, rows in ranker.table_rows.items():
@@ -96,13 +113,21 @@ def _tables(ranker, tft_output):
         )
         has_values = num_oov_buckets is not None
         tables[name] = SavedTable(
-            variable=rows.variable.name,
+            variable=_name(rows.variable),
             first_row=rows.first_row,
             num_rows=rows.num_rows,
             vocabulary=tft_output.vocabulary_file_by_name(name).rpartition("/")[2] if has_values else None,
             num_values=rows.num_rows - num_oov_buckets if has_values else 0,
         )
-    return tables
+    kinds = [
+        getattr(feature, "transform", getattr(feature, "pooling", feature.kind)) for feature in ranker.config.body_features
+    ]
+    names = [feature.name for feature in ranker.config.body_features]
+    return SavedInputs(features=[f"{name} {kind}" for name, kind in zip(names, kinds, strict=True)], tables=tables)
+
+
+def _name(variable):
+    return variable.name.partition(":")[0].removeprefix(_RANKER)
 
 
 class _SavedRanker:
@@ -111,19 +136,24 @@ class _SavedRanker:
     def __init__(self, folder):
         self._folder = folder
         try:
-            with tf.io.gfile.GFile(f"{folder}/{TABLES_FILE}") as file:
-                self.tables = _TABLES.validate_json(file.read())
+            with tf.io.gfile.GFile(f"{folder}/{INPUTS_FILE}") as file:
+                self.inputs = SavedInputs.model_validate_json(file.read())
             self._reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
         except (tf.errors.OpError, pydantic.ValidationError) as error:
             cause = str(error).splitlines()[0]
-            raise TrainingError(f"train.warm_start needs a model with {TABLES_FILE}. Received: {folder}, {cause}") from error
+            raise TrainingError(f"train.warm_start needs a model with {INPUTS_FILE}. Received: {folder}, {cause}") from error
         graph = trackable_object_graph_pb2.TrackableObjectGraph()
         graph.ParseFromString(self._reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
-        self._keys = {each.full_name: each.checkpoint_key for node in graph.nodes for each in node.attributes if each.full_name}
+        self._keys = {
+            each.full_name.removeprefix(_RANKER): each.checkpoint_key
+            for node in graph.nodes
+            for each in node.attributes
+            if each.full_name
+        }
 
-    def value(self, variable_name):
+    def value(self, name):
         """NumPy array of a variable, or None."""
-        key = self._keys.get(variable_name.partition(":")[0])
+        key = self._keys.get(name)
         return None if key is None else self._reader.get_tensor(key)
 
     def values(self, table):
@@ -134,7 +164,7 @@ class _SavedRanker:
 
 def _copied_rows(name, table, variable, saved, tft_output):
     """Copies a table; `CopiedRows`, or None and why nothing was copied."""
-    before = saved.tables.get(name)
+    before = saved.inputs.tables.get(name)
     whole = before and saved.value(before.variable)
     if whole is None:
         return None, _difference(None, None)
