@@ -13,10 +13,22 @@ def open_metadata(metadata_file):
     Returns:
         `ml_metadata.MetadataStore`.
     """
+    return metadata_store.MetadataStore(read_only(metadata_file))
+
+
+def read_only(metadata_file):
+    """How to reach a job's metadata without writing.
+
+    Args:
+        metadata_file: SQLite file.
+
+    Returns:
+        `metadata_store_pb2.ConnectionConfig`.
+    """
     connection = metadata_store_pb2.ConnectionConfig()
     connection.sqlite.filename_uri = str(metadata_file)
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    return metadata_store.MetadataStore(connection)
+    return connection
 
 
 def newest_first(store, artifacts):
@@ -36,6 +48,22 @@ def newest_first(store, artifacts):
             last_execution_by_id[event.artifact_id] = max(last, event.execution_id)
     used = [artifact for artifact in artifacts if artifact.id in last_execution_by_id]
     return sorted(used, key=lambda artifact: last_execution_by_id[artifact.id], reverse=True)
+
+
+def input_ids(store, artifact):
+    """What an artifact was made of.
+
+    Args:
+        store: `ml_metadata.MetadataStore`.
+        artifact: of TFX or of ML Metadata.
+
+    Returns:
+        Set of the ids of the artifacts that the executions read which gave it out.
+    """
+    given_out = store.get_events_by_artifact_ids([artifact.id])
+    executions = [event.execution_id for event in given_out if event.type == metadata_store_pb2.Event.OUTPUT]
+    events = store.get_events_by_execution_ids(executions) if executions else []
+    return {event.artifact_id for event in events if event.type == metadata_store_pb2.Event.INPUT}
 
 
 def live_artifacts(store, type_name):

@@ -21,6 +21,7 @@ class RunTable:
         """
         self._console = console
         self._rows = {}
+        self._notes = {}
         self._running = None
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8)
 
@@ -52,6 +53,20 @@ class RunTable:
         self._running = name
         self._rows[name] = ("running", time.monotonic(), "")
 
+    def train(self, progress):
+        """Shows where the training of the running component is; the sizes of the ranker's parts first.
+
+        Args:
+            progress: `models.progress.Progress`.
+        """
+        if self._running not in self._notes:
+            self._notes[self._running] = parts_lines(progress.parts)
+            if not self._console.is_terminal:
+                for line in self._notes[self._running]:
+                    self._console.print(f"  {line}", soft_wrap=True, highlight=False)
+        state, started_at, _ = self._rows[self._running]
+        self._rows[self._running] = (state, started_at, progress_line(progress))
+
     def end(self, name, is_cached, detail):
         """Marks a component as finished.
 
@@ -82,4 +97,40 @@ class RunTable:
             else:
                 took = "" if seconds is None else f"{seconds:.1f} s"
                 table.add_row(name, Text(state, _STYLE_BY_STATE[state]), took, detail)
+            for line in self._notes.get(name, ()):
+                table.add_row("", "", "", Text(line, "dim"))
         return table
+
+
+def parts_lines(parts):
+    """What is said of the parts of a ranker.
+
+    Args:
+        parts: `models.part_sizes.PartSize`s.
+
+    Returns:
+        One line a part.
+    """
+    width = max(len(part.part) for part in parts)
+    digits = max(len(f"{part.parameters:,}") for part in parts)
+    return [
+        f"{part.part:<{width}}  {part.parameters:>{digits},} parameters" + ("" if part.rank is None else f", rank {part.rank}")
+        for part in parts
+    ]
+
+
+def progress_line(progress):
+    """Where a training is, in a line.
+
+    Args:
+        progress: `models.progress.Progress`.
+
+    Returns:
+        str.
+    """
+    share = min(1.0, progress.num_rows / progress.total_rows)
+    said = [f"{'refit, ' if progress.is_refit else ''}epoch {progress.epoch} of {progress.num_epochs}, {share:.0%}"]
+    if progress.seconds_left is not None:
+        said += [f"{progress.rows_per_second:,.0f} rows/s", f"{progress.seconds_left:.0f} s left"]
+        said.append("loss: " + ", ".join(f"{label} {loss:.4f}" for label, loss in progress.losses.items()))
+    return "; ".join(said)

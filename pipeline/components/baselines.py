@@ -9,7 +9,7 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.types import standard_artifacts
 
 from pipeline.components.version_pusher import MODEL_ID, PUSHED
-from pipeline.metadata import newest_first
+from pipeline.metadata import input_ids, newest_first
 
 
 class ModelInServiceStrategy(ResolverStrategy):
@@ -53,6 +53,60 @@ class PreviousStatisticsStrategy(ResolverStrategy):
         return {"statistics": newest_first(store, others)[:1], "current": [current]}
 
 
+class WarmStartStrategy(ResolverStrategy):
+    """Finds the model that was pushed last, of those trained on other rows than the current run's.
+
+    A model of these rows would be trained on by every further run of the same job, and none of them would be cached.
+    """
+
+    def resolve_artifacts(self, store, input_dict):
+        """Artifact of the model that training begins from.
+
+        Args:
+            store: `ml_metadata.MetadataStore`.
+            input_dict: all artifacts `model` and `pushed_model`, and the transformed rows of the run as `current`.
+
+        Returns:
+            The same keys; `model` and `pushed_model` are empty where there is none.
+        """
+        [current] = input_dict["current"]
+        model_by_id = {model.id: model for model in input_dict["model"]}
+        pushes = [push for push in input_dict["pushed_model"] if push.get_int_custom_property(PUSHED)]
+        for push in newest_first(store, pushes):
+            model = model_by_id.get(push.get_int_custom_property(MODEL_ID))
+            if model is not None and current.id not in input_ids(store, model):
+                return {"model": [model], "pushed_model": [push], "current": [current]}
+        return {"model": [], "pushed_model": [], "current": [current]}
+
+
+def warm_start_model(current, has_metadata):
+    """Resolver of the model whose weights a training begins with.
+
+    Args:
+        current: channel of the transformed rows.
+        has_metadata: whether the runner's resolvers may look into ML Metadata; if not, the last blessed model stands in.
+
+    Returns:
+        Resolver with the output `model`.
+    """
+    if not has_metadata:
+        return _latest_blessed_model().with_id("WarmStart")
+    return tfx.dsl.Resolver(
+        strategy_class=WarmStartStrategy,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        pushed_model=tfx.dsl.Channel(type=standard_artifacts.PushedModel),
+        current=current,
+    ).with_id("WarmStart")
+
+
+def _latest_blessed_model():
+    return tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    )
+
+
 def model_in_service(candidate, has_metadata):
     """Resolver of the model that a candidate must not fall behind.
 
@@ -63,19 +117,14 @@ def model_in_service(candidate, has_metadata):
     Returns:
         Resolver with the output `model`, and `pushed_model` where there is metadata.
     """
-    model = tfx.dsl.Channel(type=standard_artifacts.Model)
-    if has_metadata:
-        pushed_model = tfx.dsl.Channel(type=standard_artifacts.PushedModel)
-        resolver = tfx.dsl.Resolver(
-            strategy_class=ModelInServiceStrategy, model=model, pushed_model=pushed_model, candidate=candidate
-        )
-    else:
-        resolver = tfx.dsl.Resolver(
-            strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-            model=model,
-            model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
-        )
-    return resolver.with_id("ModelInService")
+    if not has_metadata:
+        return _latest_blessed_model().with_id("ModelInService")
+    return tfx.dsl.Resolver(
+        strategy_class=ModelInServiceStrategy,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        pushed_model=tfx.dsl.Channel(type=standard_artifacts.PushedModel),
+        candidate=candidate,
+    ).with_id("ModelInService")
 
 
 def previous_statistics(current, has_metadata):
