@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from models.config import ModelConfig
 from models.history import to_json
@@ -19,13 +18,13 @@ from tests.unit.models.conftest import MODEL
 
 PROJECT = Path(__file__).parents[3]
 
-# Dropout and a balancing method with random draws: their state must come back too.
+# Dropout, and a balancing method that remembers epochs: their state must come back too.
 MODEL_CONFIG = ModelConfig(
     **MODEL
     | {
         "features": [feature for feature in MODEL["features"] if feature["name"] in ("user_id", "age", "fans")],
         "dropout": 0.2,
-        "balancing": {"kind": "pcgrad"},
+        "balancing": {"kind": "dwa"},
     }
 )
 TRAIN_CONFIG = TrainConfig(
@@ -72,59 +71,50 @@ def train(transformed, train_files, folder=None):
     return fit(MODEL_CONFIG, TRAIN_CONFIG, transformed.output, train_files, train_files, folder=folder)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(transformed, train_files):
-    return train(transformed, train_files)
+def train_until_killed(transformed, train_files, folder, last_step, phase):
+    transform = transformed.output.transform_savedmodel_dir.rpartition("/")[0]
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, transform, *train_files, folder, str(last_step), str(phase)],
+        cwd=PROJECT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
 
 
 def without_times(history):
-    """The history as JSON, but for what a clock says."""
+    """The history as plain values, but for what a clock says."""
 
     def strip(value):
         if isinstance(value, dict):
-            return {key: strip(part) for key, part in value.items() if not key.endswith("_seconds") or "watch" in key}
+            return {key: strip(part) for key, part in value.items() if key not in ("train_seconds", "validation_seconds")}
         return [strip(part) for part in value] if isinstance(value, list) else value
 
     return strip(json.loads(to_json(history)))
 
 
-# In the first epoch; between two checkpoints of the third; in the refit.
-@pytest.mark.parametrize(("last_step", "phase"), [(5, 1), (27, 1), (13, 2)])
-def test_a_killed_training_ends_as_if_it_had_not_been(transformed, train_files, uninterrupted, tmp_path, last_step, phase):
-    arguments = [transformed.output.transform_savedmodel_dir.rpartition("/")[0], *train_files, str(tmp_path / "run")]
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, *arguments, str(last_step), str(phase)],
-        cwd=PROJECT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
-    taken = []
-    resumed = train_counting(transformed, train_files, str(tmp_path / "run"), taken)
-    for mine, theirs in zip(resumed.ranker.served_variables, uninterrupted.ranker.served_variables, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
-    assert without_times(resumed.history) == without_times(uninterrupted.history)
-    # What the checkpoint held was not trained again.
-    steps = sum(epoch.num_steps for course in (resumed.history.training, resumed.history.refit) for epoch in course.epochs)
-    assert 0 < sum(taken) < steps
+def assert_same(mine, theirs):
+    for variable, other in zip(mine.ranker.served_variables, theirs.ranker.served_variables, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), other.numpy())
+    assert without_times(mine.history) == without_times(theirs.history)
 
 
-def train_counting(transformed, train_files, folder, taken):
-    run = StepLoop.run
+def test_a_training_killed_twice_ends_as_if_it_had_not_been(transformed, train_files, tmp_path, monkeypatch):
+    """Killed between two checkpoints of the third epoch, and then in the refit."""
+    uninterrupted = train(transformed, train_files)
+    folder = str(tmp_path / "run")
+    train_until_killed(transformed, train_files, folder, last_step=27, phase=1)
+    train_until_killed(transformed, train_files, folder, last_step=13, phase=2)
+    run, taken = StepLoop.run, []
 
     def counted(self, iterator, num_steps):
         stretch = run(self, iterator, num_steps)
         taken.append(stretch.num_steps)
         return stretch
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StepLoop, "run", counted)
-        return train(transformed, train_files, folder)
-
-
-def test_a_finished_training_is_not_trained_again(transformed, train_files, uninterrupted, tmp_path):
-    first = train(transformed, train_files, str(tmp_path / "run"))
-    taken = []
-    again = train_counting(transformed, train_files, str(tmp_path / "run"), taken)
+    monkeypatch.setattr(StepLoop, "run", counted)
+    assert_same(train(transformed, train_files, folder), uninterrupted)
+    # What the last checkpoint held, all of the first training and 12 steps of the refit, was not trained again.
+    refit = uninterrupted.history.refit
+    assert sum(taken) == sum(epoch.num_steps for epoch in refit.epochs) - 12
+    taken.clear()
+    assert_same(train(transformed, train_files, folder), uninterrupted)
     assert sum(taken) == 0
-    assert without_times(first.history) == without_times(again.history) == without_times(uninterrupted.history)
-    for mine, theirs in zip(first.ranker.served_variables, again.ranker.served_variables, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
