@@ -1,6 +1,6 @@
 """Bootstrap by user: how sure is a measure of a model, or the difference between two models' on the same rows?
 
-Shapes: N rows, G users, R replicates.
+Shapes: N rows, G users, M models, R replicates.
 """
 
 import dataclasses
@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from models.errors import MetricError
+from models.measures.ranking import defined
 from models.measures.registry import MEASURES, statistic_of
 
 # Of `xauc`: enough that its own noise, which both models share, stays well below that of the users.
@@ -69,11 +70,9 @@ def bootstrap_interval(
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13: percentile interval, resampling
         of whole clusters.
     """
-    return Estimate(
-        *_resampled(
-            measure, labels, [predictions], user_ids, num_replicates, seed, weights=weights, groups=groups, lists=lists, k=k
-        )
-    )
+    options = {"groups": groups, "lists": lists, "k": k}
+    [value], [values_R] = _resampled(measure, labels, [predictions], user_ids, num_replicates, seed, weights, **options)
+    return _interval(Estimate, value, values_R)
 
 
 def paired_difference(
@@ -115,14 +114,56 @@ def paired_difference(
     Reference:
         As of `bootstrap_interval`; both models on the same replicates.
     """
+    options = {"groups": groups, "lists": lists, "weights": weights, "k": k}
+    both = first_predictions, second_predictions
+    return paired_estimates(measure, labels, *both, user_ids, num_replicates=num_replicates, seed=seed, **options)[2]
+
+
+def paired_estimates(
+    measure,
+    labels,
+    first_predictions,
+    second_predictions,
+    user_ids,
+    groups=None,
+    num_replicates=1_000,
+    seed=0,
+    *,
+    weights=None,
+    lists=None,
+    k=10,
+):
+    """A measure of each of two models, and their difference, at the cost of the difference alone.
+
+    Args:
+        measure: as of `bootstrap_interval`.
+        labels: as of `bootstrap_interval`.
+        first_predictions: (rows,) float.
+        second_predictions: (rows,) float.
+        user_ids: (rows,) keys, the unit that is resampled.
+        groups: (rows,) keys of user and day, of "gauc" alone.
+        num_replicates: bootstrap samples.
+        seed: of the samples and of the pairs.
+        weights: (rows,) of at least 0, 0 where the label is unknown; None for 1.
+        lists: (rows,) keys of what was ranked together, of "ndcg" alone.
+        k: places of a list that count for "ndcg".
+
+    Returns:
+        Tuple of the first model's `Estimate`, the second's, and the `Difference`, second minus first.
+
+    Raises:
+        ValueError: If the measure is unknown, lengths differ, or a group holds rows of two users.
+        MetricError: If the rows do not define the measure.
+    """
+    options = {"groups": groups, "lists": lists, "k": k}
     both = [first_predictions, second_predictions]
-    return Difference(
-        *_resampled(measure, labels, both, user_ids, num_replicates, seed, weights=weights, groups=groups, lists=lists, k=k)
-    )
+    values, values_MR = _resampled(measure, labels, both, user_ids, num_replicates, seed, weights, **options)
+    estimates = [_interval(Estimate, value, values_R) for value, values_R in zip(values, values_MR, strict=True)]
+    return *estimates, _interval(Difference, values[1] - values[0], values_MR[1] - values_MR[0])
 
 
 def _resampled(measure, labels, predictions, user_ids, num_replicates, seed, weights, **options):
-    """Estimate, low, high and number of replicates, of the last model minus the first of two."""
+    """Value of each model M, and its values on the replicates (M, R), NaN where one does not define the measure."""
     users_N = np.asarray(user_ids)
     if any(np.shape(column) != users_N.shape or users_N.ndim != 1 for column in (labels, *predictions)):
         shapes = ", ".join(str(np.shape(column)) for column in (labels, *predictions, users_N))
@@ -130,25 +171,21 @@ def _resampled(measure, labels, predictions, user_ids, num_replicates, seed, wei
     statistics = [
         statistic_of(measure, labels, scores, weights, num_pairs=NUM_PAIRS, seed=seed, **options) for scores in predictions
     ]
-    estimate = _last_minus_first([statistic.value for statistic in statistics])
-    if np.isnan(estimate):
-        raise MetricError(MEASURES[measure].undefined)
+    values = [defined(statistic, MEASURES[measure].undefined) for statistic in statistics]
     if weights is not None:
         users_N = users_N[np.asarray(weights) > 0]
     distinct, user_N = np.unique(users_N, return_inverse=True)
     measure_fns = [statistic.resampled(user_N) for statistic in statistics]
-    differences_R = np.concatenate(
-        [_last_minus_first([fn(counts_RG) for fn in measure_fns]) for counts_RG in _counts(len(distinct), num_replicates, seed)]
-    )
-    differences_R = differences_R[np.isfinite(differences_R)]
-    if not len(differences_R):
+    chunks = [[fn(counts_RG) for fn in measure_fns] for counts_RG in _counts(len(distinct), num_replicates, seed)]
+    return values, np.concatenate(chunks, axis=1)
+
+
+def _interval(kind, value, values_R):
+    values_R = values_R[np.isfinite(values_R)]
+    if not len(values_R):
         raise MetricError("no replicate defines the measure")
-    low, high = np.percentile(differences_R, [2.5, 97.5])
-    return estimate, float(low), float(high), len(differences_R)
-
-
-def _last_minus_first(values):
-    return values[0] if len(values) == 1 else values[1] - values[0]
+    low, high = np.percentile(values_R, [2.5, 97.5])
+    return kind(value, float(low), float(high), len(values_R))
 
 
 def _counts(num_users, num_replicates, seed):

@@ -6,47 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from data.schema import EVAL_SPLIT
-from models.bootstrap import NUM_PAIRS, Difference, paired_difference
-from models.errors import MetricError
-from models.heads.config import GRADE, PROBABILITY, SECONDS
-from models.measures.registry import MEASURES, statistic_of
 from pipeline.config import CONFIG_FILE, Config
 from pipeline.errors import VersionError
+from pipeline.measuring import measure_task, obstacle
 from pipeline.metadata import live_artifacts, newest_first, open_metadata
 from pipeline.scoring import score
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskDifference:
-    """How a measure of one task differs between two versions.
-
-    Attributes:
-        label: of the task.
-        measure: name, as in `models.metrics`.
-        value_a: of version A on all rows.
-        value_b: of version B on all rows.
-        difference: B minus A with its 95% interval.
-    """
-
-    label: str
-    measure: str
-    value_a: float
-    value_b: float
-    difference: Difference
-
-    @property
-    def is_better(self):
-        """Whether B is better than A beyond the interval."""
-        return self.difference.low > 0 if self._higher_is_better else self.difference.high < 0
-
-    @property
-    def is_worse(self):
-        """Whether B is worse than A beyond the interval."""
-        return self.difference.high < 0 if self._higher_is_better else self.difference.low > 0
-
-    @property
-    def _higher_is_better(self):
-        return MEASURES[self.measure].higher_is_better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +18,18 @@ class Comparison:
     """Two versions on the same rows.
 
     Attributes:
-        differences: tuple of `TaskDifference`.
+        differences: tuple of `pipeline.measuring.MeasureResult`s of B, with their change against A.
         undefined: lines that say which measure the rows do not define, and why.
         num_rows: evaluation rows.
         num_users: users among them, the unit of the bootstrap.
+        ndcg_at: places of a list that counted for NDCG.
     """
 
     differences: tuple
     undefined: tuple
     num_rows: int
     num_users: int
+    ndcg_at: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,24 +101,29 @@ def compare(version_a, version_b, examples=None, num_replicates=1_000):
         `Comparison` by task.
 
     Raises:
-        VersionError: If a version or the rows are missing, or a version was trained on the days of the rows.
+        VersionError: If a version or the rows are missing, a version was trained on the days of the rows, or it lacks one of
+            A's outputs or gives numbers that are not finite.
     """
     config_a, config_b = load_version_config(version_a), load_version_config(version_b)
     tasks = config_a.model.tasks
     folder = examples or newest_evaluation_rows(config_a)
+    ndcg_at = config_a.evaluation.ndcg_at
     rows_a = score(version_a, folder, [task.label for task in tasks])
     rows_b = score(version_b, folder, [task.label for task in tasks])
     for version, config in ((version_a, config_a), (version_b, config_b)):
         _require_unseen(version, config, rows_a)
-    differences, undefined = [], []
-    for task in tasks:
-        for measure in _MEASURES_BY_SERVED[task.head.serves]:
-            try:
-                differences.append(_difference(rows_a, rows_b, task.label, measure, num_replicates))
-            except MetricError as error:
-                undefined.append(f"{task.label} {measure}: {error}")
-    users = rows_a.keys["user_id"]
-    return Comparison(tuple(differences), tuple(undefined), len(users), len(np.unique(users)))
+    for version, rows in ((version_a, rows_a), (version_b, rows_b)):
+        for task in tasks:
+            if reason := obstacle(rows, task.label):
+                raise VersionError(f"{version} cannot be compared on {task.label}: {reason}")
+    results = [result for task in tasks for result in measure_task(task, rows_b, rows_a, num_replicates, ndcg_at).values()]
+    return Comparison(
+        tuple(result for result in results if result.change is not None),
+        tuple(f"{result.title}: {result.reason}" for result in results if result.change is None),
+        len(rows_a.users),
+        len(np.unique(rows_a.users)),
+        ndcg_at,
+    )
 
 
 def _require_unseen(version, config, rows):
@@ -164,36 +135,17 @@ def _require_unseen(version, config, rows):
         )
 
 
-_MEASURES_BY_SERVED = {
-    PROBABILITY: ("auc", "gauc", "log_loss"),
-    GRADE: ("xauc", "ndcg", "log_loss"),
-    SECONDS: ("xauc", "mean_absolute_error"),
-}
-
-
-def _difference(rows_a, rows_b, label, measure, num_replicates):
-    truths, weights = rows_a.labels[label], rows_a.masks[label]
-    predictions = [rows.predictions[label] for rows in (rows_a, rows_b)]
-    keys = {"groups": rows_a.user_days, "lists": rows_a.lists}
-    difference = paired_difference(
-        measure, truths, *predictions, rows_a.keys["user_id"], num_replicates=num_replicates, weights=weights, **keys
-    )
-    # On the pairs of the bootstrap, so that the values differ by just the difference.
-    values = [statistic_of(measure, truths, scores, weights, num_pairs=NUM_PAIRS, **keys).value for scores in predictions]
-    return TaskDifference(label, measure, *values, difference)
-
-
 def decide(differences):
     """Which version to keep, from intervals alone.
 
     Args:
-        differences: `TaskDifference`s of B against A.
+        differences: `MeasureResult`s of B with their change against A.
 
     Returns:
         `Verdict`: B only if it is better somewhere and nowhere worse, beyond its interval; else A.
     """
-    worse = [f"{d.label} {d.measure}" for d in differences if d.is_worse]
-    better = [f"{d.label} {d.measure}" for d in differences if d.is_better]
+    worse = [d.title for d in differences if d.is_worse]
+    better = [d.title for d in differences if d.is_better]
     if worse:
         return Verdict("A", f"B is worse on {', '.join(worse)}")
     if better:

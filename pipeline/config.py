@@ -12,9 +12,9 @@ from data.columns import aggregate_column, aggregate_entries, labelled_schema
 from data.config import DataConfig, FrozenConfig
 from data.schema import LABELS
 from models.config import ModelConfig
-from models.heads.config import PROBABILITY
 from models.train_config import TrainConfig
 from pipeline.errors import ConfigError
+from pipeline.evaluation_config import EvaluationConfig, check_gates, check_slice
 from serving.config import ServingConfig
 
 if sys.version_info >= (3, 11):
@@ -61,22 +61,6 @@ class ValidationConfig(FrozenConfig):
     drift: dict[str, Distance] = {}
     skew: dict[str, Distance] = {}
     blocking: bool = True
-
-
-class EvaluationConfig(FrozenConfig):
-    """What is measured by slice, and what a model must reach to be pushed.
-
-    Attributes:
-        slices: columns by whose values every metric is also computed.
-        min_auc: smallest AUC by binary task; a task that is not named has no floor.
-        max_auc_drop: how far a binary task's AUC may fall below the model in service.
-        max_mae_rise_seconds: how far the watch-time error may rise above the model in service.
-    """
-
-    slices: tuple[str, ...] = ("surface",)
-    min_auc: dict[str, float] = {}
-    max_auc_drop: float = pydantic.Field(0.005, ge=0)
-    max_mae_rise_seconds: float = pydantic.Field(1.0, ge=0)
 
 
 class Config(FrozenConfig):
@@ -153,11 +137,10 @@ class Config(FrozenConfig):
                 continue
             _require_column(f"model.features.{index}.name", feature.name, known)
             _require_suited_column(f"model.features.{index}", feature, schema.field(feature.name).type)
-        for index, name in enumerate(self.evaluation.slices):
+        for index, each in enumerate(self.evaluation.slices):
             key = f"evaluation.slices.{index}"
-            _require_column(key, name, known)
-            if pa.types.is_list(schema.field(name).type):
-                raise ValueError(f"{key} must be a column with one value a row. Received: {name}")
+            _require_column(key, each.column, known)
+            check_slice(key, each, schema.field(each.column).type, self.data)
         for branch in ("drift", "skew"):
             for name in getattr(self.validation, branch):
                 _require_column(f"validation.{branch}.{name}", name, known)
@@ -166,10 +149,7 @@ class Config(FrozenConfig):
         labels = {task.label for task in self.model.tasks}
         if labels != set(LABELS):
             raise ValueError(f"model.tasks must be {', '.join(LABELS)}, which the service blends. Received: {sorted(labels)}")
-        binary = {task.label for task in self.model.tasks if task.head.serves == PROBABILITY}
-        for label in self.evaluation.min_auc:
-            if label not in binary:
-                raise ValueError(f"evaluation.min_auc.{label} must name a binary task, one of {sorted(binary)}")
+        check_gates(self.evaluation.gates, self.model.tasks)
         return self
 
     @pydantic.model_validator(mode="after")

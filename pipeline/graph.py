@@ -10,9 +10,9 @@ from data.schema import EVAL_SPLIT, VALIDATION_SPLIT
 from models.config import ModelConfig
 from pipeline.components.baselines import model_in_service, previous_statistics
 from pipeline.components.feature_publisher import FeaturePublisher
+from pipeline.components.gate import Gate
 from pipeline.components.log_example_gen import LogExampleGen
 from pipeline.components.packed_transform import PackedTransform
-from pipeline.components.task_evaluator import TaskEvaluator
 from pipeline.components.version_pusher import VersionPusher
 from pipeline.evaluation import eval_config
 from pipeline.fingerprint import sources_digest
@@ -44,27 +44,22 @@ def create_components(config, fingerprint, schema_file, models_folder, features_
     trainer = _trainer(config, transform)
     model = trainer.outputs["model"]
     in_service = model_in_service(model, has_metadata)
-    evaluator = tfx.components.Evaluator(
-        examples=examples,
-        model=model,
-        baseline_model=in_service.outputs["model"],
-        schema=schema,
-        eval_config=eval_config(config),
-    )
-    task_evaluator = TaskEvaluator(examples, model, config.model.tasks)
+    evaluator = _evaluator(config, examples, model, in_service, schema)
+    pushed_model = in_service.outputs.get("pushed_model")
+    gate = Gate(examples, model, config.model.tasks, config.evaluation, in_service.outputs["model"], pushed_model)
     pusher = VersionPusher(
         model,
-        evaluator.outputs["blessing"],
+        gate.outputs["blessing"],
         example_gen.outputs["report"],
         config,
         models_folder,
-        in_service.outputs.get("pushed_model"),
+        pushed_model,
         _blocking_anomalies(config, validators),
     ).with_id("Pusher")
     publisher = FeaturePublisher(example_gen.outputs["feature_tables"], pusher.outputs["pushed_model"], str(features_folder))
     return [
         example_gen, statistics_gen, schema_gen, *validators, transform, trainer,
-        in_service, evaluator, task_evaluator, pusher, publisher,
+        in_service, evaluator, gate, pusher, publisher,
     ]  # fmt: skip
 
 
@@ -160,4 +155,16 @@ def _trainer(config, transform):
             "has_validation": json.dumps(has_validation),
             "sources": sources_digest("models"),
         },
+    )
+
+
+def _evaluator(config, examples, model, in_service, schema):
+    """Measures by slice; with no threshold of its own, it blesses nothing."""
+    return tfx.components.Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=in_service.outputs["model"],
+        schema=schema,
+        eval_config=eval_config(config),
+        module_path="pipeline.evaluator_module",
     )

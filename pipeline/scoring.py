@@ -1,13 +1,14 @@
-"""Scores labelled rows through a model's served signature, and measures the scores by task."""
+"""Scores labelled rows through a model's served signature."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from data.schema import mask_name
-from models.metrics import evaluate, lists_of
+from models.metrics import lists_of
 from pipeline.errors import VersionError
 
 _BATCH_ROWS = 4_096
@@ -22,7 +23,7 @@ class ScoredRows:
         keys: (rows,) strings by name: user_id, item_id, day, and request_id, empty where unknown.
         labels: (rows,) float32 by label.
         masks: (rows,) float32 in {0, 1} by label.
-        predictions: (rows,) float32 by label: probabilities, grades, or seconds.
+        predictions: (rows,) float32 by label: probabilities, grades, or seconds; without the labels that the model lacks.
     """
 
     keys: dict
@@ -30,16 +31,25 @@ class ScoredRows:
     masks: dict
     predictions: dict
 
-    @property
+    @functools.cached_property
+    def users(self):
+        """(rows,) int user of each row."""
+        return np.unique(self.keys["user_id"], return_inverse=True)[1]
+
+    @functools.cached_property
     def user_days(self):
         """(rows,) int group of each row's user and day, in which GAUC ranks."""
-        both = np.char.add(np.char.add(self.keys["user_id"].astype("U"), "\t"), self.keys["day"].astype("U"))
-        return np.unique(both, return_inverse=True)[1]
+        return self._groups("day")
 
-    @property
+    @functools.cached_property
     def lists(self):
-        """(rows,) int list in which NDCG ranks each row: its request, else its user and day."""
-        return lists_of(self.user_days, self.keys["request_id"])
+        """(rows,) int list in which NDCG ranks each row: its user's request, else its user and day."""
+        is_known = np.asarray(self.keys["request_id"], object).astype(bool)
+        return lists_of(self.user_days, np.where(is_known, self._groups("request_id").astype("U"), ""))
+
+    def _groups(self, name):
+        values = np.unique(self.keys[name], return_inverse=True)[1]
+        return np.unique(self.users * (values.max(initial=0) + 1) + values, return_inverse=True)[1]
 
 
 def score(model_folder, examples_folder, labels):
@@ -48,7 +58,7 @@ def score(model_folder, examples_folder, labels):
     Args:
         model_folder: folder with `saved_model.pb`.
         examples_folder: folder of gzipped TFRecords of raw labelled tf.Examples.
-        labels: names of the tasks' labels.
+        labels: names of the tasks' labels; one that the model has no output for gets no predictions.
 
     Returns:
         `ScoredRows`.
@@ -66,13 +76,13 @@ def score(model_folder, examples_folder, labels):
     for label in labels:
         spec[label] = spec[mask_name(label)] = tf.io.FixedLenFeature([], tf.float32)
     columns = {name: [] for name in spec}
-    predictions = {label: [] for label in labels}
+    predictions = {label: [] for label in labels if label in predict_fn.structured_outputs}
     for serialized in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_ROWS):
         for name, values in tf.io.parse_example(serialized, spec).items():
             columns[name].append(values.numpy())
         outputs = predict_fn(examples=serialized)
-        for label in labels:
-            predictions[label].append(outputs[label].numpy())
+        for label, parts in predictions.items():
+            parts.append(outputs[label].numpy())
     columns = {name: np.concatenate(parts) for name, parts in columns.items()}
     return ScoredRows(
         keys={name: columns[name] for name in _KEYS},
@@ -80,16 +90,3 @@ def score(model_folder, examples_folder, labels):
         masks={label: columns[mask_name(label)] for label in labels},
         predictions={label: np.concatenate(parts) for label, parts in predictions.items()},
     )
-
-
-def measure(rows, tasks):
-    """Measures scores by task.
-
-    Args:
-        rows: `ScoredRows`.
-        tasks: `TaskConfig`s.
-
-    Returns:
-        Dict from label to dict from measure to `models.metrics.Metric`.
-    """
-    return evaluate(rows.labels, rows.masks, rows.predictions, rows.user_days, tasks, rows.keys["request_id"])

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
-import tensorflow_model_analysis as tfma
 from tfx.types import artifact_utils
 
 from data.counts import LOGS
-from pipeline.components.task_evaluator import read_metrics
+from pipeline.evaluation import read_slices
+from pipeline.gate import read_evaluation
 from pipeline.ingestion_report import read_counts
 from pipeline.trainer_module import HISTORY_FILE
 from pipeline.validation import DRIFT_PAIRS, SKEW_PAIRS, distribution_anomalies, schema_anomalies
@@ -32,47 +32,16 @@ def describe(run, ingestion):
     return said if rows is None else "; ".join(filter(None, (f"{rows:,} rows", said)))
 
 
-def task_metrics(outputs):
-    """Measures that the TaskEvaluator wrote.
+def evaluation(outputs):
+    """What the Gate found.
 
     Args:
-        outputs: artifacts of the TaskEvaluator by key.
+        outputs: artifacts of the Gate by key.
 
     Returns:
-        Dict from label to dict from measure to `models.metrics.Metric`.
+        `pipeline.gate.Evaluation`.
     """
-    return read_metrics(_uri(outputs, "metrics"))
-
-
-def gate_failures(outputs, metrics_by_label):
-    """Why the Evaluator did not bless a model.
-
-    Args:
-        outputs: artifacts of the Evaluator by key.
-        metrics_by_label: of the same model, as `task_metrics` gives them.
-
-    Returns:
-        One line for each threshold that was missed; empty if the model is blessed.
-    """
-    if is_blessed(outputs):
-        return []
-    result = tfma.load_validation_result(_uri(outputs, "evaluation"))
-    lines = []
-    for by_slice in result.metric_validations_per_slice:
-        lines += [_describe_failure(failure, metrics_by_label) for failure in by_slice.failures]
-    return lines or ["TFMA gives no reason; the log file may"]
-
-
-def is_blessed(outputs):
-    """Whether the Evaluator blessed the model.
-
-    Args:
-        outputs: artifacts of the Evaluator by key.
-
-    Returns:
-        bool.
-    """
-    return outputs["blessing"][0].get_int_custom_property("blessed") == 1
+    return read_evaluation(_uri(outputs, "metrics"))
 
 
 def is_pushed(outputs):
@@ -101,19 +70,6 @@ def pushed_version(outputs):
 
 def _uri(outputs, key):
     return artifact_utils.get_single_uri(outputs[key])
-
-
-def _describe_failure(failure, metrics_by_label):
-    key, threshold = failure.metric_key, failure.metric_threshold
-    value = failure.metric_value.double_value.value
-    what = f"{key.output_name} {key.name}"
-    # TFMA gives 0 for an AUC that its rows do not define.
-    ours = metrics_by_label[key.output_name].get(key.name)
-    if ours is not None and ours.value is None:
-        return f"{what} is not defined: {ours.reason}"
-    if key.is_diff:
-        return f"{what} changed by {value:+.4f} against the model in service, beyond what is allowed"
-    return f"{what} is {value:.4f}, the floor is {threshold.value_threshold.lower_bound.value:.4f}"
 
 
 def report_folder(outputs):
@@ -186,8 +142,15 @@ def _resolved(outputs):
     return "the version pushed last" if outputs.get("model") else "none yet"
 
 
-def _blessed(outputs):
-    return "blessed" if is_blessed(outputs) else "not blessed"
+def _sliced(outputs):
+    slices = {(each.slice_name, each.bucket) for each in read_slices(_uri(outputs, "evaluation"))}
+    return f"{len(slices) - 1} slices"
+
+
+def _judged(outputs):
+    found = evaluation(outputs)
+    against = f", against {found.in_service}" if found.in_service else ""
+    return ("blessed" if found.is_blessed else "not blessed") + against
 
 
 def _pushed(outputs):
@@ -208,7 +171,8 @@ _DESCRIBE_BY_COMPONENT = {
     **{name: _validated(read) for name, read in _ANOMALIES_BY_VALIDATOR.items()},
     "ModelInService": _resolved,
     "Trainer": _trained,
-    "Evaluator": _blessed,
+    "Evaluator": _sliced,
+    "Gate": _judged,
     "Pusher": _pushed,
 }
 
@@ -216,5 +180,5 @@ _ROWS_BY_COMPONENT = {
     "Transform": lambda counts: counts.impressions_train + counts.impressions_validation + counts.impressions_eval,
     "Trainer": lambda counts: counts.impressions_train,
     "Evaluator": lambda counts: counts.impressions_eval,
-    "TaskEvaluator": lambda counts: counts.impressions_eval,
+    "Gate": lambda counts: counts.impressions_eval,
 }

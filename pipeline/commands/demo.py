@@ -18,17 +18,17 @@ def run_demo(config, user=None):
     """
     if not is_simulated(config):
         simulate_logs(config)
-    exit_code = run_job(config, on_metrics=lambda console, metrics: _print_distance(console, config, metrics))
+    exit_code = run_job(config, on_evaluation=lambda console, evaluation: _print_distance(console, config, evaluation))
     if exit_code == 0:
         _serve_and_rank(config, user)
     return exit_code
 
 
-def _print_distance(console, config, metrics):
+def _print_distance(console, config, evaluation):
     """How much of the way from guessing to the best possible ranking of clicks the model has come."""
     best_by_day = read_truth(config)["best_auc"]["from_day"]
     best = best_by_day.get(str(config.data.split.eval_from), {}).get("click")
-    reached = metrics["click"]["auc"].value
+    reached = evaluation.task("click").measures["auc"].value
     if best is None or reached is None:
         console.print("The evaluation days hold too little for a best possible AUC")
         return

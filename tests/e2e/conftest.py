@@ -1,6 +1,5 @@
 import dataclasses
 import gzip
-import json
 import subprocess
 import sys
 import time
@@ -34,8 +33,8 @@ class Job:
             "data.num_partitions=12",
             "train.epochs=2",
             "train.batch_size=256",
-            "evaluation.min_auc.click=0.55",
-            "evaluation.min_auc.satisfaction=0.5",
+            "evaluation.gates.click.floor=0.55",
+            "evaluation.gates.satisfaction.floor=0.5",
             # How fast the service is on a busy machine is no matter of these tests.
             "serving.deadline_ms=20_000",
             *extra,
@@ -126,9 +125,11 @@ def _killed_run(job):
 
 
 @pytest.fixture(scope="session")
-def metrics(job):
-    path = job.artifact("TaskEvaluator", "metrics") / "metrics.json"
-    return json.loads(path.read_text())
+def evaluation(job):
+    """What the gate of the job's run found."""
+    from pipeline.gate import read_evaluation
+
+    return read_evaluation(job.artifact("Gate", "metrics"))
 
 
 @pytest.fixture(scope="session")

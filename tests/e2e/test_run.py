@@ -5,7 +5,6 @@ import re
 import signal
 
 import pytest
-import tensorflow_model_analysis as tfma
 import yaml
 from kfp import components
 
@@ -13,13 +12,15 @@ from data.counts import LOGS, OUTCOMES_BY_LOG
 from pipeline.commands.compile import compile_job
 from pipeline.compare import compare, decide, newest_evaluation_rows
 from pipeline.config import Config
+from pipeline.evaluation import read_slices
+from pipeline.gate import read_evaluation
 from pipeline.metadata import live_artifacts, open_metadata
 from tests.e2e.conftest import NUM_IMPRESSIONS
 
 RESOLVERS = ("PreviousStatistics", "ModelInService")
 COMPONENTS = (
     "LogExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "PreviousStatistics", "DriftValidator",
-    "SkewValidator", "Transform", "Trainer", "ModelInService", "Evaluator", "TaskEvaluator", "Pusher", "FeaturePublisher",
+    "SkewValidator", "Transform", "Trainer", "ModelInService", "Evaluator", "Gate", "Pusher", "FeaturePublisher",
 )  # fmt: skip
 
 
@@ -73,16 +74,25 @@ def test_resolved_configuration_lies_beside_the_model(job):
     assert beside == job.config
 
 
-def test_tfma_measures_the_same_output_label_and_mask_as_we_do(job, metrics):
-    result = tfma.load_eval_result(str(job.artifact("Evaluator", "evaluation")))
-    overall = dict(result.slicing_metrics)[()]
-    for label, name, ours, tolerance in (
-        ("click", "auc", "auc", 2e-4),
-        ("satisfaction", "auc", "auc", 2e-4),
-        ("watch_seconds", "mean_absolute_error", "mean_absolute_error_seconds", 1e-3),
-    ):
-        assert overall[label][""][name]["doubleValue"] == pytest.approx(metrics[label][ours]["value"], abs=tolerance)
-    assert metrics["click"]["auc"]["value"] != metrics["satisfaction"]["auc"]["value"]
+def test_tfma_measures_the_same_output_label_and_mask_as_the_gate(job, evaluation):
+    by_label = {each.label: each for each in read_slices(job.artifact("Evaluator", "evaluation")) if not each.slice_name}
+    assert list(by_label) == [task.label for task in evaluation.tasks]
+    for task in evaluation.tasks:
+        found = by_label[task.label]
+        assert found.num_rows == task.num_rows
+        assert found.values.keys() == task.measures.keys()
+        for name, measure in task.measures.items():
+            # Each draws pairs of rows in an order of its own.
+            assert found.values[name] == pytest.approx(measure.value, abs=0.01 if name == "xauc" else 1e-5), (task.label, name)
+    assert evaluation.task("click").measures["auc"].value != evaluation.task("satisfaction").measures["auc"].value
+
+
+def test_gate_measures_with_intervals_and_blesses_what_nothing_stands_against(evaluation):
+    assert (evaluation.is_blessed, evaluation.in_service, evaluation.notes) == (True, "", ())
+    for task in evaluation.tasks:
+        assert all(each.estimate.low < each.estimate.high for each in task.measures.values())
+    assert evaluation.task("click").gate.floor == 0.55
+    assert len(evaluation.task("click").reliability) == 10
 
 
 def test_identical_run_is_cached_and_pushes_nothing(job):
@@ -98,8 +108,8 @@ def test_identical_run_is_cached_and_pushes_nothing(job):
 def test_version_compared_with_itself_shows_no_difference(job):
     version = job.versions[0]
     comparison = compare(version, version, num_replicates=100)
-    assert len(comparison.differences) == 8
-    assert all((d.difference.low, d.difference.estimate, d.difference.high) == (0, 0, 0) for d in comparison.differences)
+    assert len(comparison.differences) == 14
+    assert all((d.change.low, d.change.estimate, d.change.high) == (0, 0, 0) for d in comparison.differences)
     assert decide(comparison.differences).keeps == "A"
 
 
@@ -124,14 +134,13 @@ def test_specification_for_kubeflow_names_every_component(job, tmp_path):
 def test_demo_on_a_log_with_one_class_only(make_job):
     """Nobody is ever satisfied: the run says that this task cannot be ranked, judges the others, and is served."""
     small = [f"data.simulator.{key}" for key in ("num_users=100", "num_items=50", "num_impressions=5_000")]
-    job = make_job("one_class", *small, "data.satisfaction.threshold=100", "evaluation.min_auc={}")
+    job = make_job("one_class", *small, "data.satisfaction.threshold=100", "evaluation.gates={}")
     ended = job.run("demo")
     assert ended.exit_code == 0, ended.output + ended.errors
     assert ended.output.startswith(f"Simulated logs: {job.folder}/logs\n")
     assert "the best that any model could reach on this feed is 0." in ended.output
     assert re.search(r"^Ranking for user u\d+ by version", ended.output, re.MULTILINE)
-    path = job.artifact("TaskEvaluator", "metrics") / "metrics.json"
-    satisfaction = json.loads(path.read_text())["satisfaction"]
-    assert satisfaction["auc"]["value"] is None
-    assert "one class" in satisfaction["auc"]["reason"]
+    satisfaction = read_evaluation(job.artifact("Gate", "metrics")).task("satisfaction")
+    assert satisfaction.measures["auc"].value is None
+    assert satisfaction.measures["log_loss"].value > 0
     assert "Not measured: satisfaction AUC: all labels are of one class" in ended.output

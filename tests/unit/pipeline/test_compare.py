@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
 
-from models.bootstrap import Difference
-from pipeline.compare import TaskDifference, _require_unseen, decide, load_version_config, newest_evaluation_rows
+from models.bootstrap import Difference, Estimate
+from pipeline.compare import _require_unseen, decide, load_version_config, newest_evaluation_rows
 from pipeline.errors import VersionError
+from pipeline.measuring import MeasureResult
 from pipeline.scoring import ScoredRows
 
 
 def difference(measure, low, high):
-    return TaskDifference("click", measure, 0.7, 0.7, Difference((low + high) / 2, low, high, 100))
+    value = Estimate(0.7, 0.6, 0.8, 100)
+    return MeasureResult("click", measure, value, before=value, change=Difference((low + high) / 2, low, high, 100))
 
 
 @pytest.mark.parametrize(
@@ -31,12 +33,12 @@ def test_direction_of_each_measure(measure, low, high, is_better, is_worse):
 
 def test_better_on_something_and_worse_on_nothing_is_kept():
     verdict = decide([difference("auc", 0.01, 0.02), difference("log_loss", -0.1, 0.1)])
-    assert (verdict.keeps, verdict.reason) == ("B", "B is better on click auc and worse on nothing")
+    assert (verdict.keeps, verdict.reason) == ("B", "B is better on click AUC and worse on nothing")
 
 
 def test_one_fall_outweighs_every_gain():
     verdict = decide([difference("auc", 0.01, 0.02), difference("log_loss", 0.1, 0.2)])
-    assert (verdict.keeps, verdict.reason) == ("A", "B is worse on click log_loss")
+    assert (verdict.keeps, verdict.reason) == ("A", "B is worse on click log loss")
 
 
 def test_no_difference_keeps_the_version_in_service():

@@ -61,7 +61,7 @@ def test_configuration_is_frozen(config):
         ("data.source.impressions=logs/*.csv.gz", lambda c: c.data.source.impressions, "logs/*.csv.gz"),
         ('job.name="quoted"', lambda c: c.job.name, "quoted"),
         ("model.tower_units=[8, 4]", lambda c: c.model.tower_units, (8, 4)),
-        ("evaluation.min_auc.click=0.7", lambda c: c.evaluation.min_auc, {"click": 0.7}),
+        ("evaluation.gates.click.floor=0.7", lambda c: c.evaluation.gate("click").floor, 0.7),
     ],
 )
 def test_overrides(write, tree, override, read, value):
@@ -78,11 +78,6 @@ def test_overrides(write, tree, override, read, value):
         ("data.source.kind=kafka", r"data\.source.*'events', 'kuairand'"),
         ("data.split.eval_from=soon", r"data\.split\.eval_from: .*Received: 'soon'"),
         ('evaluation.slices=["planet"]', r"evaluation\.slices\.0 must be a column .* Received: planet"),
-        ("evaluation.min_auc.watch_seconds=0.7", r"evaluation\.min_auc\.watch_seconds must name a binary task"),
-        (
-            'evaluation.slices=["user_history"]',
-            r"evaluation\.slices\.0 must be a column with one value a row. Received: user_history",
-        ),
         ("validation.drift.planet=0.1", r"validation\.drift\.planet must be a column .* Received: planet"),
         ("validation.skew.planet=0.1", r"validation\.skew\.planet must be a column .* Received: planet"),
         ("validation.drift.surface=0", r"validation\.drift\.surface: .*greater than 0\. Received: 0"),

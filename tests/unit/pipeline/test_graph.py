@@ -26,10 +26,11 @@ def keys(tree):
         ("validation", "blocking", False, {"Pusher"}),
         ("validation", "drift", {"surface": 0.3}, {"DriftValidator", "Pusher"}),
         ("validation", "skew", {"surface": 0.3}, {"SkewValidator", "Pusher"}),
-        ("evaluation", "min_auc", {"click": 0.7}, {"Evaluator", "Pusher"}),
+        ("evaluation", "gates", {"click": {"floor": 0.7}}, {"Gate", "Pusher"}),
+        ("evaluation", "ndcg_at", 3, {"Evaluator", "Gate", "Pusher"}),
         ("evaluation", "slices", ["country"], {"Evaluator", "Pusher"}),
         ("train", "learning_rate", 0.1, {"Trainer", "Pusher"}),
-        ("model", "bottom_units", [8], {"Trainer", "Pusher"}),
+        ("model", "tower_units", [8], {"Trainer", "Pusher"}),
         (
             "model",
             "features",
@@ -81,3 +82,15 @@ def test_runner_without_metadata_takes_strategies_that_it_knows(tree):
         "PreviousStatistics": tfx.dsl.experimental.LatestArtifactStrategy,
     }
     assert "in_service" not in components["Pusher"].inputs
+
+
+def test_the_pusher_obeys_the_gate(tree):
+    components = components_of(tree)
+    assert components["Pusher"].inputs["model_blessing"].producer_component_id == "Gate"
+    assert components["Evaluator"].exec_properties["module_path"] == "pipeline.evaluator_module"
+
+
+def test_the_gate_is_told_what_is_in_service(tree):
+    gate = components_of(tree)["Gate"]
+    assert {gate.inputs[key].producer_component_id for key in ("in_service", "pushed_model")} == {"ModelInService"}
+    assert "pushed_model" not in components_of(tree, has_metadata=False)["Gate"].inputs

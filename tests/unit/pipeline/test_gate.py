@@ -1,0 +1,333 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from tfx.components.evaluator import constants
+from tfx.types import Channel, standard_artifacts
+
+from models.bootstrap import Estimate, paired_estimates
+from models.config import ModelConfig
+from models.metrics import auc, mean_absolute_error, reliability_bins, xauc
+from pipeline.components.artifacts import TaskMetrics
+from pipeline.components.gate import Executor, Gate
+from pipeline.evaluation_config import EvaluationConfig, GateConfig
+from pipeline.gate import evaluate_candidate, judge, read_evaluation, write_evaluation
+from pipeline.measuring import MeasureResult, measure_task
+from pipeline.scoring import ScoredRows, score
+from tests.unit.pipeline.saved_models import LABELS, made_up_rows, save_model, write_rows
+
+TASKS = ModelConfig.model_fields["tasks"].default
+CLICK, WATCH, SATISFACTION = TASKS
+
+
+def scored(seed=0, num_rows=3_000, num_users=400, noise=1.0, model=0, **more_noise):
+    """Rows of one feed as a model scores them; the same seed is the same feed, whatever the model and its noise by task."""
+    feed, own = np.random.default_rng(seed), np.random.default_rng([seed, model])
+    users, taste, mood = feed.integers(num_users, size=num_rows), *feed.normal(size=(2, num_rows))
+    draw = feed.normal(size=(2, num_rows))
+    labels = {
+        "click": (taste + draw[0] > 0).astype(np.float32),
+        "watch_seconds": np.exp(1 + taste + mood).astype(np.float32),
+        "satisfaction": (mood + draw[1] > 1).astype(np.float32),
+    }
+    masks = {label: (feed.random(num_rows) < 0.9).astype(np.float32) for label in LABELS}
+    shift = {label: own.normal(size=num_rows) * more_noise.get(label, noise) for label in LABELS}
+    predictions = {
+        "click": 1 / (1 + np.exp(-taste - shift["click"])),
+        "watch_seconds": np.exp(1 + taste + mood + shift["watch_seconds"]),
+        "satisfaction": 1 / (1 + np.exp(1 - mood - shift["satisfaction"])),
+    }
+    keys = {
+        "user_id": np.array([b"u%d" % user for user in users], object),
+        "item_id": np.full(num_rows, b"i", object),
+        "day": np.array([b"2026-01-0%d" % day for day in feed.integers(2, 4, size=num_rows)], object),
+        "request_id": np.array([b"r%d" % request for request in feed.integers(3, size=num_rows)], object),
+    }
+    return ScoredRows(keys, labels, masks, predictions)
+
+
+def with_predictions(rows, **predictions):
+    return dataclasses.replace(rows, predictions={**rows.predictions, **predictions})
+
+
+def judged(candidate, in_service=None, **evaluation):
+    name = "version 17" if in_service else ""
+    settings = EvaluationConfig.model_validate({"replicates": 100, **evaluation})
+    return evaluate_candidate(candidate, in_service, name, TASKS, settings)
+
+
+def test_first_model_passes_without_floors():
+    result = judged(scored())
+    assert (result.is_blessed, result.blocks, result.notes, result.in_service) == (True, (), (), "")
+    assert (result.num_rows, result.num_users) == (3_000, 400)
+    assert all(measure.change is None for task in result.tasks for measure in task.measures.values())
+
+
+@pytest.mark.parametrize(
+    ("worse", "title", "verb"), [("click", "click AUC", "fell"), ("watch_seconds", "watch_seconds XAUC", "fell")]
+)
+def test_worse_model_is_held_back_for_its_task_alone(worse, title, verb):
+    in_service = scored()
+    candidate = with_predictions(in_service, **{worse: scored(noise=3.0).predictions[worse]})
+    result = judged(candidate, in_service)
+    [line] = result.blocks
+    assert line.startswith(f"{title} {verb} by 0.")
+    assert line.endswith("against the model in service, version 17")
+    assert not result.is_blessed
+    assert [bool(task.gate.blocks) for task in result.tasks] == [task.label == worse for task in TASKS]
+    loss, low, high = (float(number.strip("(),")) for number in (line.split(" by ")[1].split(" ")[i] for i in (0, 1, 3)))
+    assert 0 < low < loss < high
+
+
+def test_numbers_of_a_block_are_the_change_in_the_measure():
+    in_service, noisy = scored(), scored(noise=3.0)
+    candidate = with_predictions(in_service, click=noisy.predictions["click"])
+    is_known = in_service.masks["click"] > 0
+    values = [
+        auc(in_service.labels["click"][is_known], rows.predictions["click"][is_known]) for rows in (in_service, candidate)
+    ]
+    result = judged(candidate, in_service)
+    measure = result.task("click").measures["auc"]
+    assert (measure.before.estimate, measure.value) == pytest.approx(values, abs=1e-12)
+    assert measure.change.estimate == pytest.approx(values[1] - values[0], abs=1e-12)
+    assert f"fell by {values[0] - values[1]:.4f} " in result.blocks[0]
+    assert measure.is_worse
+    assert not measure.is_better
+
+
+def test_swapped_tasks_are_found_out():
+    """A model whose outputs of two tasks changed places is as good on average, and no good on either."""
+    in_service = scored(click=0.5, satisfaction=0.5)
+    swapped = with_predictions(
+        in_service, click=in_service.predictions["satisfaction"], satisfaction=in_service.predictions["click"]
+    )
+    lines = judged(swapped, in_service).blocks
+    assert [line.split(" by ")[0] for line in lines] == ["click AUC fell", "satisfaction AUC fell"]
+
+
+def test_each_task_is_measured_on_its_own_rows():
+    """Planted bug: measures of satisfaction taken from the labels, the scores or the mask of clicks."""
+    rows = scored()
+    right = judged(rows).task("satisfaction")
+    is_known = rows.masks["satisfaction"] > 0
+    assert right.num_rows == is_known.sum() != (rows.masks["click"] > 0).sum()
+    truth = auc(rows.labels["satisfaction"][is_known], rows.predictions["satisfaction"][is_known])
+    assert right.measures["auc"].value == pytest.approx(truth, abs=1e-12)
+    for part in ("labels", "masks", "predictions"):
+        columns = getattr(rows, part)
+        planted = dataclasses.replace(rows, **{part: {**columns, "satisfaction": columns["click"]}})
+        assert judged(planted).task("satisfaction").measures["auc"].value != pytest.approx(truth, abs=1e-4), part
+
+
+def test_noise_passes():
+    """Of 120 models just as good as the one in service, 2.5% of a task are to be held back by chance: 3, hardly 8."""
+    num_blocked = 0
+    for seed in range(120):
+        first, second = (scored(seed, 800, 120, model=model) for model in (0, 1))
+        columns = first.labels["click"], first.predictions["click"], second.predictions["click"], first.users
+        before, after, change = paired_estimates("auc", *columns, num_replicates=200, weights=first.masks["click"])
+        measures = {"auc": MeasureResult("click", "auc", after, before=before, change=change)}
+        num_blocked += bool(judge(CLICK, measures, GateConfig(), "version 17").blocks)
+    assert 0 < num_blocked < 8
+
+
+def test_tolerance_forgives_as_much_as_it_says():
+    in_service = scored()
+    candidate = with_predictions(in_service, click=scored(noise=1.5).predictions["click"])
+    change = judged(candidate, in_service).task("click").measures["auc"].change
+    assert change.high < 0
+    for factor, is_blessed in ((0.99, False), (1.01, True)):
+        gates = {"click": {"tolerance": -change.high * factor}}
+        result = judged(candidate, in_service, gates=gates)
+        assert result.is_blessed == is_blessed
+    [line] = judged(candidate, in_service, gates={"click": {"tolerance": 0.001}}).blocks
+    assert line.endswith("version 17; 0.001 is tolerated")
+
+
+def test_floor():
+    rows = scored()
+    value = judged(rows).task("click").measures["auc"].value
+    assert judged(rows, gates={"click": {"floor": value}}).is_blessed
+    [line] = judged(rows, gates={"click": {"floor": 0.95}}).blocks
+    assert line.startswith(f"click AUC is {value:.4f} (0.")
+    assert line.endswith("), the floor is 0.95")
+
+
+def test_floor_of_an_error_is_a_ceiling():
+    rows = scored()
+    gate = {"measure": "mean_absolute_error_seconds", "floor": 1.0}
+    [line] = judged(rows, gates={"watch_seconds": gate}).blocks
+    assert line.startswith("watch_seconds MAE, s is ")
+    assert line.endswith("the ceiling is 1")
+    assert judged(rows, gates={"watch_seconds": {**gate, "floor": 1_000.0}}).is_blessed
+
+
+def test_error_that_rose_is_a_loss():
+    in_service = scored()
+    candidate = with_predictions(in_service, watch_seconds=in_service.predictions["watch_seconds"] * 3)
+    assert judged(candidate, in_service).is_blessed
+    [line] = judged(candidate, in_service, gates={"watch_seconds": {"measure": "mean_absolute_error_seconds"}}).blocks
+    known = in_service.masks["watch_seconds"] > 0
+    errors = [
+        mean_absolute_error(in_service.labels["watch_seconds"][known], rows.predictions["watch_seconds"][known])
+        for rows in (in_service, candidate)
+    ]
+    assert line.startswith(f"watch_seconds MAE, s rose by {errors[1] - errors[0]:.4f} (")
+
+
+def test_task_of_one_class_blocks_only_with_a_floor():
+    rows = scored()
+    rows = dataclasses.replace(rows, labels={**rows.labels, "satisfaction": np.zeros(3_000, np.float32)})
+    result = judged(rows, rows)
+    assert result.is_blessed
+    assert result.notes == ("satisfaction AUC is not defined: all labels are of one class",)
+    [line] = judged(rows, rows, gates={"satisfaction": {"floor": 0.5}}).blocks
+    assert line == "satisfaction AUC is not defined: all labels are of one class, and its floor is 0.5"
+
+
+def test_scores_that_are_no_numbers_are_held_back():
+    rows = scored()
+    broken = rows.predictions["click"].copy()
+    broken[np.flatnonzero(rows.masks["click"] > 0)[:12]] = np.nan
+    broken[np.flatnonzero(rows.masks["click"] == 0)[:5]] = np.inf
+    result = judged(with_predictions(rows, click=broken), rows)
+    assert result.blocks == ("click AUC is not defined: 12 predictions are not finite",)
+    assert result.task("click").reliability == ()
+
+
+def test_model_without_a_task_is_held_back():
+    rows = scored()
+    without = dataclasses.replace(rows, predictions={label: rows.predictions[label] for label in ("click", "watch_seconds")})
+    assert judged(without).blocks == ("satisfaction AUC is not defined: the model has no such output",)
+
+
+def test_model_in_service_without_a_task_is_not_compared():
+    rows = scored()
+    old = dataclasses.replace(rows, predictions={"click": rows.predictions["click"]})
+    result = judged(with_predictions(rows, click=scored(noise=3.0).predictions["click"]), old)
+    assert result.notes == tuple(
+        f"{label} is not compared with version 17: the model has no such output" for label in ("watch_seconds", "satisfaction")
+    )
+    assert [line.split(" by ")[0] for line in result.blocks] == ["click AUC fell"]
+    assert result.task("satisfaction").measures["auc"].value > 0.6
+
+
+def test_graded_satisfaction_is_judged_by_its_order():
+    rows = scored()
+    task = SATISFACTION.model_validate({"label": "satisfaction", "head": {"kind": "graded"}})
+    measures = measure_task(task, rows, None, 100, 10)
+    gate = judge(task, measures, EvaluationConfig().gate("satisfaction"))
+    assert gate.measure == "xauc"
+    assert "auc" not in measures
+
+
+def test_values_are_those_of_the_bootstrap_pairs():
+    rows = scored()
+    known = rows.masks["watch_seconds"] > 0
+    truth = xauc(rows.labels["watch_seconds"][known], rows.predictions["watch_seconds"][known], num_pairs=200_000)
+    assert judged(rows, rows).task("watch_seconds").measures["xauc"].value == truth
+
+
+def test_reliability_is_of_probabilities_alone():
+    rows = scored()
+    result = judged(rows)
+    known = rows.masks["click"] > 0
+    assert result.task("click").reliability == reliability_bins(rows.labels["click"][known], rows.predictions["click"][known])
+    assert result.task("watch_seconds").reliability == ()
+
+
+def test_result_travels_as_json(tmp_path):
+    in_service = scored()
+    result = judged(
+        with_predictions(in_service, click=1 - in_service.predictions["click"]), in_service, gates={"click": {"floor": 0.5}}
+    )
+    assert len(result.blocks) == 2
+    write_evaluation(result, tmp_path)
+    assert read_evaluation(tmp_path) == result
+
+
+def test_result_without_a_value_says_nothing_of_a_change():
+    nothing = MeasureResult("click", "auc", None, "why")
+    assert (nothing.value, nothing.is_better, nothing.is_worse) == (None, False, False)
+    level = MeasureResult("click", "auc", Estimate(0.7, 0.6, 0.8, 100))
+    assert (level.value, level.is_better, level.is_worse) == (0.7, False, False)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    """Rows and two models on disk, the second one worse on watch time alone."""
+    folder = tmp_path_factory.mktemp("gate")
+    write_rows(folder / "examples" / "Split-eval", made_up_rows(2_000, 300))
+    for prefix in ("first", "second"):
+        save_model(folder / prefix / "Format-Serving", prefix)
+    return folder
+
+
+def artifact(type_, folder, id_=0):
+    made = type_()
+    made.uri, made.id = str(folder), id_
+    return made
+
+
+def run_gate(artifacts, tmp_path, model, in_service=None, version=None):
+    examples = artifact(standard_artifacts.Examples, artifacts / "examples")
+    examples.split_names = '["train", "eval"]'
+    push = artifact(standard_artifacts.PushedModel, tmp_path / "push")
+    push.set_string_custom_property("pushed_version", version or "")
+    inputs = {
+        "examples": [examples],
+        "model": [artifact(standard_artifacts.Model, artifacts / model, 5)],
+        "in_service": [artifact(standard_artifacts.Model, artifacts / in_service, 3)] if in_service else [],
+        "pushed_model": [push] if version else [],
+    }
+    outputs = {
+        "metrics": [artifact(TaskMetrics, tmp_path / "metrics")],
+        "blessing": [artifact(standard_artifacts.ModelBlessing, tmp_path / "blessing")],
+    }
+    (tmp_path / "metrics").mkdir()
+    channels = [Channel(type=type_) for type_ in (standard_artifacts.Examples, standard_artifacts.Model)]
+    gate = Gate(*channels, TASKS, EvaluationConfig(replicates=100, ndcg_at=5))
+    Executor().Do(inputs, outputs, gate.exec_properties)
+    return outputs["blessing"][0], read_evaluation(tmp_path / "metrics")
+
+
+def test_component_blesses_the_first_model(artifacts, tmp_path):
+    blessing, evaluation = run_gate(artifacts, tmp_path, "second")
+    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
+    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY) == 5
+    assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["BLESSED"]
+    assert (evaluation.num_rows, evaluation.num_replicates, evaluation.ndcg_at, evaluation.in_service) == (2_000, 100, 5, "")
+
+
+@pytest.mark.parametrize(("version", "name"), [("17", "version 17"), (None, "model 3")])
+def test_component_holds_back_what_is_worse_than_the_model_in_service(artifacts, tmp_path, version, name):
+    blessing, evaluation = run_gate(artifacts, tmp_path, "second", "first", version)
+    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 0
+    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY) == 3
+    assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["NOT_BLESSED"]
+    [line] = evaluation.blocks
+    assert line.startswith("watch_seconds XAUC fell by 0.")
+    assert line.endswith(f"against the model in service, {name}")
+
+
+def test_both_models_score_the_same_rows(artifacts):
+    first, second = (
+        score(artifacts / name / "Format-Serving", artifacts / "examples" / "Split-eval", LABELS)
+        for name in ("first", "second")
+    )
+    columns = made_up_rows(2_000, 300)
+    assert [user.decode() for user in first.keys["user_id"]] == columns["user_id"]
+    assert np.array_equal(first.predictions["click"], second.predictions["click"])
+    assert not np.array_equal(first.predictions["watch_seconds"], second.predictions["watch_seconds"])
+
+
+def test_lists_are_a_users_requests():
+    """Request ids that two users share make two lists; a row without one is listed with its user's day."""
+    keys = {
+        "user_id": np.array([b"a", b"b", b"a", b"a", b"a"], object),
+        "day": np.array([b"1", b"1", b"2", b"1", b"1"], object),
+        "request_id": np.array([b"r", b"r", b"r", b"", b""], object),
+    }
+    lists = ScoredRows(keys, {}, {}, {}).lists
+    assert (lists[0] == lists[2], lists[3] == lists[4]) == (True, True)
+    assert len({lists[0], lists[1], lists[3]}) == 3
