@@ -29,6 +29,17 @@ def run(config, overrides, fresh, beam_args):
 @cli.command()
 @_CONFIG
 @_SET
+@click.option("--run", "name", metavar="TIME", help="Time of the run, as its page is named; the last run where absent.")
+def report(config, overrides, name):
+    """Write the page of a run again and print its path."""
+    from pipeline.commands.report import report_run
+
+    report_run(_load(config, overrides), name)
+
+
+@cli.command()
+@_CONFIG
+@_SET
 def simulate(config, overrides):
     """Write the simulated logs that a configuration describes (data.simulator)."""
     from pipeline.commands.simulate import simulate_logs

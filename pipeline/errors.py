@@ -3,6 +3,8 @@
 PipelineError
 ├── ConfigError       a configuration file, key or value that cannot be used
 ├── ComponentError    a component of the run failed; names it and its cause
+├── ReportError       a run that there is nothing to tell of
+├── TunerError        a search that found nothing
 └── VersionError      a pushed version, or what was recorded beside it, is missing
 """
 
@@ -31,6 +33,14 @@ class ComponentError(PipelineError):
         """
         super().__init__(f"{component} failed: {cause}")
         self.component = component
+
+
+class ReportError(PipelineError):
+    """A run that is not recorded, or that these sources cannot read."""
+
+
+class TunerError(PipelineError):
+    """A search none of whose trials came to its end."""
 
 
 class VersionError(PipelineError):
