@@ -27,21 +27,23 @@ def fit_transform(table, model, folder):
     Args:
         table: `pyarrow.Table` of int64, float32 and string columns without nulls: features, labels and masks.
         model: `ModelConfig`.
-        folder: `pathlib.Path` for it and for what Beam spills.
+        folder: `pathlib.Path` for it and for what Beam spills, made if missing.
 
     Returns:
         `tft.TFTransformOutput`.
     """
     spec = {field.name: tf.io.FixedLenFeature([], _DTYPES[field.type]) for field in table.schema}
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-    batches = list(map(_lists, table.to_batches(max_chunksize=_BATCH_ROWS)))
-    output = folder / "output"
+    output, path = folder / "output", folder / "fitted.arrow"
+    folder.mkdir(parents=True, exist_ok=True)
+    schema = _write_lists(table, path)
     with (
         beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline,
         tft_beam.Context(temp_dir=str(folder / "spill")),
     ):
-        rows = pipeline | beam.Create(batches, reshuffle=False)
-        adapter = TensorAdapterConfig(batches[0].schema, _representations(spec))
+        # Rows given to Create itself would become a part of the pipeline's description, and be compressed with it.
+        rows = pipeline | beam.Create([str(path)]) | beam.FlatMap(_read_lists)
+        adapter = TensorAdapterConfig(schema, _representations(spec))
         transform_fn = (rows, adapter) | tft_beam.AnalyzeDataset(functools.partial(preprocess, config=model))
         transform_fn | tft_beam.WriteTransformFn(str(output))
     metadata_io.write_metadata(metadata, str(output / tft.TFTransformOutput.RAW_METADATA_DIR))
@@ -70,6 +72,22 @@ def write_transformed(table, tft_output, path, num_files=1):
                 for example in packed_examples(_lists(_record_batch(transformed))):
                     writer.write(example)
     return f"{path}-*.gz"
+
+
+def _write_lists(table, path):
+    """Writes an Arrow file for Beam to read; returns its schema."""
+    batches = list(map(_lists, table.to_batches(max_chunksize=_BATCH_ROWS)))
+    with pa.ipc.new_file(str(path), batches[0].schema) as file:
+        for batch in batches:
+            file.write_batch(batch)
+    return batches[0].schema
+
+
+def _read_lists(path):
+    with pa.memory_map(path) as source:
+        file = pa.ipc.open_file(source)
+        for index in range(file.num_record_batches):
+            yield file.get_batch(index)
 
 
 def _record_batch(tensors):

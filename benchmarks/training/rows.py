@@ -7,12 +7,10 @@ from benchmarks.transformed import fit_transform, write_transformed
 
 # As many as the Trainer reads at a time.
 NUM_FILES = 4
-# That the transform is fitted to: enough for the vocabularies, and nothing of it is timed.
-FITTED_ROWS = 20_000
 
 
 def write_rows(task, num_rows, seed, folder):
-    """Writes the rows in both forms, with the transform that was fitted to the first of them.
+    """Writes the rows in both forms, with the transform that was fitted to them.
 
     Args:
         task: `Task`.
@@ -27,7 +25,7 @@ def write_rows(task, num_rows, seed, folder):
     columns = random_columns(task, num_rows, seed)
     np.savez(arrays_path(folder), **columns)
     table = as_table(task, columns)
-    tft_output = fit_transform(table.slice(0, FITTED_ROWS), task.model_config(), folder)
+    tft_output = fit_transform(table, task.model_config(), folder)
     write_transformed(table, tft_output, folder / "rows", NUM_FILES)
     return columns
 
