@@ -21,7 +21,7 @@ def category_ids(columns, features):
         Dict from name to int64: (batch,) ids of categories and crosses; of sequences (batch, max_length), 1 + id of an entry
         and 0 after the last one.
     """
-    owners = {feature.name: feature for feature in features if has_vocabulary(feature)}
+    owners = {feature.name: feature for feature in features if _has_vocabulary(feature)}
     files = vocabulary_files(
         {name: getattr(columns[name], "values", columns[name]) for name in owners},
         {name: feature.min_count for name, feature in owners.items()},
@@ -38,20 +38,6 @@ def category_ids(columns, features):
             column = (column + 1).to_tensor(default_value=0, shape=[None, feature.max_length])
         ids[feature.name] = column
     return ids
-
-
-def has_vocabulary(feature):
-    """Whether a vocabulary is made of the feature's own column.
-
-    Args:
-        feature: feature configuration.
-
-    Returns:
-        bool.
-    """
-    if feature.kind == "categorical":
-        return feature.shares is None and feature.hash_buckets is None
-    return feature.kind == "sequence" and feature.shares is None
 
 
 def crossed(columns, hash_buckets):
@@ -101,3 +87,10 @@ def _looked_up(column, owner, file, name):
     if file is None:
         return hashed(column, owner.hash_buckets)
     return tft.apply_vocabulary(column, file, num_oov_buckets=owner.num_oov_buckets, name=name)
+
+
+def _has_vocabulary(feature):
+    """Whether a vocabulary is made of the feature's own column."""
+    if feature.kind == "categorical":
+        return feature.shares is None and feature.hash_buckets is None
+    return feature.kind == "sequence" and feature.shares is None
