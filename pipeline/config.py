@@ -15,6 +15,7 @@ from models.config import ModelConfig
 from models.train_config import TrainConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation_config import EvaluationConfig, check_gates, check_slice
+from pipeline.tuner_config import TunerConfig, check_tuner, with_values
 from serving.config import ServingConfig
 
 if sys.version_info >= (3, 11):
@@ -72,6 +73,7 @@ class Config(FrozenConfig):
         validation: of the labelled rows, against a schema and earlier rows.
         model: the ranker.
         train: its training.
+        tuner: the search before it; None for none.
         evaluation: slices and gates.
         serving: the service.
     """
@@ -81,6 +83,7 @@ class Config(FrozenConfig):
     validation: ValidationConfig = ValidationConfig()
     model: ModelConfig
     train: TrainConfig = TrainConfig()
+    tuner: TunerConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     serving: ServingConfig = ServingConfig()
 
@@ -105,6 +108,20 @@ class Config(FrozenConfig):
         days = {"eval_from": datetime.date.fromisoformat(day), "eval_days": None}
         split = self.data.split.model_copy(update=days)
         return self.model_copy(update={"data": self.data.model_copy(update={"split": split})})
+
+    def with_values(self, values):
+        """The same job with other values at some keys, as the tuner finds them.
+
+        Args:
+            values: by dotted key of the tree.
+
+        Returns:
+            `Config`.
+
+        Raises:
+            KeyError: If there is no such key.
+        """
+        return type(self).model_validate(with_values(self.model_dump(mode="json"), values))
 
     @property
     def models_folder(self):
@@ -157,6 +174,7 @@ class Config(FrozenConfig):
         if self.data.split.validation_days:
             return self
         asked = {
+            "tuner": self.tuner is not None,
             "train.early_stopping": self.train.early_stopping is not None,
             "train.refit": self.train.refit,
             **{f"model.tasks.{i}.calibration": task.calibration != "none" for i, task in enumerate(self.model.tasks)},
@@ -164,6 +182,12 @@ class Config(FrozenConfig):
         for key, is_asked in asked.items():
             if is_asked:
                 raise ValueError(f"{key} needs validation rows: set data.split.validation_days to at least 1. Received: 0")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _tuner_fits(self):
+        if self.tuner is not None:
+            check_tuner(self)
         return self
 
 

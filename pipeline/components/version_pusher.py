@@ -1,5 +1,7 @@
 """Pushes a blessed model as a new version, with the resolved configuration beside it, unless the data has anomalies."""
 
+import json
+
 from tfx.components.pusher import executor as pusher
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import pusher_pb2
@@ -11,6 +13,7 @@ from data.report import LABEL_COUNTS_FILE, from_json
 from data.split import first_eval_day
 from pipeline.components.artifacts import IngestionReport
 from pipeline.config import CONFIG_FILE, Config
+from pipeline.tuner_config import values_of
 
 PUSHED = "pushed"
 MODEL_ID = "model_id"
@@ -27,6 +30,7 @@ class _Spec(ComponentSpec):
         "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
         "report": ChannelParameter(type=IngestionReport),
         "in_service": ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
+        "hyperparameters": ChannelParameter(type=standard_artifacts.HyperParameters, optional=True),
         **{name: ChannelParameter(type=standard_artifacts.ExampleAnomalies, optional=True) for name in ANOMALIES},
     }
     OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
@@ -45,6 +49,21 @@ def has_anomalies(artifact):
     return 0 in (artifact.get_json_value_custom_property("blessed") or {}).values()
 
 
+def best_values(hyperparameters):
+    """What a search found.
+
+    Args:
+        hyperparameters: artifacts of TFX's Tuner, at most one.
+
+    Returns:
+        Dict from dotted key to value; empty where there was no search.
+    """
+    if not hyperparameters:
+        return {}
+    folder = artifact_utils.get_single_uri(hyperparameters)
+    return values_of(json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(folder))))
+
+
 class Executor(pusher.Executor):
     """TFX's own pusher, with one condition and one file more."""
 
@@ -54,7 +73,7 @@ class Executor(pusher.Executor):
         Args:
             input_dict: artifacts `model`, `model_blessing`, and `report` of the ingestion; those of `ANOMALIES` that block;
                 `in_service`, the push that this one supersedes, for the cache alone: a model that was superseded and comes
-                back is pushed again.
+                back is pushed again; `hyperparameters`, what the tuner found, if there is one.
             output_dict: artifact `pushed_model`.
             exec_properties: `push_destination`; `config`, the JSON of the job's configuration.
         """
@@ -88,7 +107,8 @@ class Executor(pusher.Executor):
         io_utils.copy_dir(super().GetModelPath(input_dict), staged)
         report = artifact_utils.get_single_uri(input_dict["report"])
         counts = from_json(io_utils.read_string_file(f"{report}/{LABEL_COUNTS_FILE}"))
-        config = self._config.evaluated_from(first_eval_day(self._config.data.split, max(counts["day"].to_pylist())))
+        tuned = self._config.with_values(best_values(input_dict.get("hyperparameters", [])))
+        config = tuned.evaluated_from(first_eval_day(tuned.data.split, max(counts["day"].to_pylist())))
         io_utils.write_string_file(f"{staged}/{CONFIG_FILE}", config.model_dump_json(indent=2))
         return staged
 
@@ -99,7 +119,17 @@ class VersionPusher(base_component.BaseComponent):
     SPEC_CLASS = _Spec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, model, model_blessing, report, config, destination, in_service=None, anomalies_by_name=None):
+    def __init__(
+        self,
+        model,
+        model_blessing,
+        report,
+        config,
+        destination,
+        in_service=None,
+        anomalies_by_name=None,
+        hyperparameters=None,
+    ):
         """Configures the component.
 
         Args:
@@ -110,6 +140,7 @@ class VersionPusher(base_component.BaseComponent):
             destination: folder of versions.
             in_service: channel of the push that this one supersedes; None where the runner cannot tell.
             anomalies_by_name: channels of validators whose anomalies block, by a name of `ANOMALIES`; None for none.
+            hyperparameters: channel of the tuner, whose values are recorded in the configuration; None for none.
         """
         filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(destination))
         super().__init__(
@@ -118,6 +149,7 @@ class VersionPusher(base_component.BaseComponent):
                 model_blessing=model_blessing,
                 report=report,
                 in_service=in_service,
+                hyperparameters=hyperparameters,
                 push_destination=pusher_pb2.PushDestination(filesystem=filesystem),
                 config=config.model_dump_json(),
                 pushed_model=Channel(type=standard_artifacts.PushedModel),
