@@ -19,7 +19,7 @@ CONFIGS = {
     "mmoe": MMoEConfig(kind="mmoe", num_experts=4, expert_units=(5, 3)),
     "mmoe of deep gates": MMoEConfig(kind="mmoe", num_experts=2, expert_units=(3,), gate_units=(4,)),
     "cgc": PLEConfig(kind="ple", num_levels=1, num_shared_experts=2, num_task_experts=1, expert_units=(3,)),
-    "ple": PLEConfig(kind="ple", num_levels=3, num_shared_experts=1, num_task_experts=2, expert_units=(5, 3), gate_units=(4,)),
+    "ple": PLEConfig(kind="ple", num_levels=3, num_shared_experts=2, num_task_experts=2, expert_units=(8, 6), gate_units=(4,)),
 }
 NUM_TASKS = 3
 
