@@ -86,10 +86,8 @@ def read_slices(folder):
     """
     results = []
     for metrics in tfma.load_metrics(str(folder)):
-        [(slice_name, bucket)] = [(key.column, key.bytes_value.decode()) for key in metrics.slice_key.single_slice_keys] or [
-            ("", "")
-        ]
-        results += _results_by_task(slice_name, bucket, metrics.metric_keys_and_values)
+        slices = [(key.column, key.bytes_value.decode()) for key in metrics.slice_key.single_slice_keys]
+        results += _results_by_task(*(slices[0] if slices else ("", "")), metrics.metric_keys_and_values)
     return tuple(sorted(results, key=lambda each: (each.slice_name, *bucket_order(each.bucket))))
 
 
@@ -97,6 +95,7 @@ def _results_by_task(slice_name, bucket, metrics):
     values, changes = {}, {}
     for metric in metrics:
         key = metric.key
+        # The candidate alone has no name, beside a baseline it has one.
         if key.model_name != tfma.BASELINE_KEY:
             value = metric.value.double_value.value
             of_task = (changes if key.is_diff else values).setdefault(key.output_name, {})

@@ -137,6 +137,7 @@ def check_slice(key, slice_, type_, data):
         raise ValueError(f"{key} must {wanted}. Received: {slice_.column}")
     if slice_.edges and pa.types.is_string(type_):
         raise ValueError(f"{key}.edges must be absent for a column of strings. Received: {slice_.column}")
+    # A fraction a value would make a slice a row.
     if not slice_.edges and (entries or pa.types.is_floating(type_)):
         raise ValueError(f"{key}.edges must be given for a column of fractions. Received: {slice_.name}")
 

@@ -98,6 +98,7 @@ def measure_task(task, rows, before, num_replicates, ndcg_at):
     reason = obstacle(rows, label)
     if reason:
         return {name: MeasureResult(label, name, None, reason) for name in measures_of(task)}
+    # The change is last minus first.
     compared = [rows] if before is None or obstacle(before, label) else [before, rows]
     return {name: _measure(label, name, compared, num_replicates, ndcg_at) for name in measures_of(task)}
 

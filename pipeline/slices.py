@@ -43,6 +43,7 @@ class Slice:
         is_known_N, values = entries(column, self.index)
         buckets_N = np.full(len(column), UNKNOWN, object)
         buckets_N[is_known_N] = self._ranges(values) if self.edges else texts(values)
+        # An empty string is how an example says that it has none.
         buckets_N[buckets_N == ""] = UNKNOWN
         return buckets_N
 
@@ -96,6 +97,7 @@ def bucket_order(bucket):
     """
     if bucket == UNKNOWN:
         return 2, 0.0, ""
+    # "24 to 168" and "168 and above" begin with the number that counts.
     word = bucket.removeprefix(_BELOW).split(" ")[0]
     try:
         number = float(word)
@@ -114,6 +116,7 @@ def entries(column, index):
     Returns:
         Pair of (rows,) bool, whether a row has an entry there, and the Arrow array of those entries.
     """
+    # A list array that was cut keeps all values and moves its offsets: `flatten` would lose count.
     offsets = np.asarray(column.offsets)
     is_known_N = (np.diff(offsets) > index) & np.asarray(column.is_valid())
     return is_known_N, column.values.take(pa.array(offsets[:-1][is_known_N] + index))

@@ -123,8 +123,10 @@ class TaskCombiner(beam.CombineFn):
             (self._task,),
             requests=columns[LIST],
             k=self._ndcg_at,
+            # As many as the gate draws, so that the two differ by the draw alone.
             num_pairs=NUM_PAIRS,
         )[label]
+        # TFMA writes numbers only; `pipeline.evaluation.read_slices` turns NaN back into None.
         values = {self._keys[name]: np.nan if metric.value is None else metric.value for name, metric in measured.items()}
         return values | {self._keys[NUM_ROWS]: float(next(iter(measured.values())).num_rows)}
 

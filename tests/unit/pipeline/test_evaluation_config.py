@@ -1,9 +1,19 @@
+import re
+import sys
+from pathlib import Path
+
 import pytest
 
 from models.config import ModelConfig
 from pipeline.config import Config
 from pipeline.evaluation_config import GateConfig, SliceConfig
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PAGE = Path(__file__).parents[3] / "docs" / "evaluation.md"
 HISTORY = {
     "aggregates": [{"key": ["user_id"], "windows": ["1d", "7d"], "measures": ["impressions", "click_rate"]}],
     "sequences": [{"name": "last_items"}],
@@ -53,7 +63,7 @@ def test_slices_that_cannot_be_cut_name_the_key(tree, slice_, message):
             r"evaluation\.gates\.watch_seconds\.measure must be one of mean_absolute_error_seconds, xauc\. Received: auc",
         ),
         ({"click": {"tolerance": -0.1}}, r"evaluation\.gates\.click\.tolerance\n.*greater than or equal to 0"),
-        ({"click": {"flor": 0.1}}, r"evaluation\.gates\.click\.flor\n.*Extra inputs"),
+        ({"click": {"minimum": 0.1}}, r"evaluation\.gates\.click\.minimum\n.*Extra inputs"),
     ],
 )
 def test_gates_that_do_not_fit_name_the_key(tree, gates, message):
@@ -79,3 +89,10 @@ def test_tasks_are_gated_by_the_order_of_what_they_serve(tree):
     gates = configured(tree, gates={"click": {"measure": "gauc"}})
     assert [gates.gate(task.label).measure_of(task) for task in tasks] == ["gauc", "xauc", "auc"]
     assert gates.gate("satisfaction") == GateConfig(measure=None, floor=None, tolerance=0.0)
+
+
+def test_example_of_the_page_is_valid(tree):
+    [block] = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    evaluation = configured(tree, **tomllib.loads(block)["evaluation"])
+    assert [each.name for each in evaluation.slices] == ["surface", "item_age_hours", "user_history.impressions_7d"]
+    assert evaluation.gates.keys() == {"click", "watch_seconds"}
