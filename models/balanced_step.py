@@ -61,7 +61,7 @@ def apply_balanced_step(ranker, inputs):
         gradients = _unscaled(ranker, tape.gradient(targets, variables, [weights_T, tf.ones(())]))
     else:
         compare = _by_parameters if ranker.config.balancing.gradients_of == "parameters" else _by_representation
-        weights_T, gram_TT, gradients, variables = compare(ranker, tape, targets, scaled_by_task, losses.body, tasks_T)
+        weights_T, gram_TT, gradients, variables = compare(ranker, tape, targets, scaled_by_task, losses.shared, tasks_T)
         conflict = _conflict(gram_TT)
     ranker.optimizer.apply_gradients(zip(gradients, variables, strict=True))
     if balancing.needs_losses_after:
@@ -71,9 +71,9 @@ def apply_balanced_step(ranker, inputs):
     return Step(losses, tasks_T, weights_T, total, conflict)
 
 
-def _by_parameters(ranker, tape, targets, scaled_by_task, body, tasks_T):
+def _by_parameters(ranker, tape, targets, scaled_by_task, representations, tasks_T):
     """Gradients compared over all variables that the tasks share: a backward pass a task."""
-    del body
+    del representations
     shared, others = ranker.shared_variables, _others(ranker)
     by_task = [_unscaled(ranker, tape.gradient(loss, shared)) for loss in scaled_by_task]
     gram_TT = gram_of([_over_replicas(gradients) for gradients in by_task])
@@ -83,13 +83,13 @@ def _by_parameters(ranker, tape, targets, scaled_by_task, body, tasks_T):
     return weights_T, gram_TT, [*gradients, *_unscaled(ranker, tape.gradient(targets, others))], [*shared, *others]
 
 
-def _by_representation(ranker, tape, targets, scaled_by_task, body, tasks_T):
+def _by_representation(ranker, tape, targets, scaled_by_task, representations, tasks_T):
     """Gradients compared at the representation, where they are rows of the batch; one backward pass below it."""
-    at_body = [tape.gradient(loss, body.shared) for loss in scaled_by_task]
-    if any(gradient is None for gradient in at_body):
+    at_body = [tape.gradient(loss, representations) for loss in scaled_by_task]
+    if any(gradient is None for gradients in at_body for gradient in gradients):
         raise BodyError("body must compute every task's representation from BodyOutput.shared. Received: one without gradient")
     # Rows of different replicas are different numbers of one gradient, so that inner products add up.
-    gram_TT = _over_replicas(gram_of([_unscaled(ranker, [gradient]) for gradient in at_body]))
+    gram_TT = _over_replicas(gram_of([_unscaled(ranker, gradients) for gradients in at_body]))
     weights_T = ranker.balancing.weights(tasks_T, gram_TT)
     shared, others = ranker.shared_variables, _others(ranker)
     gradients = [*tape.gradient(targets, shared, [weights_T, tf.ones(())]), *tape.gradient(targets, others)]

@@ -93,6 +93,7 @@ class ModelConfig(FrozenConfig):
         features: inputs; a label, its mask or weight, or a key column is refused.
         interaction: of features in front of the body; None for features side by side.
         body: what the towers read.
+        members: bodies with towers of their own, on the same inputs; served is their mean.
         tower_units: widths of every main tower's hidden layers.
         dropout: rate in [0, 1) after every hidden layer of body and towers.
         embedding_l2: weight of the squared embeddings of a batch in the loss.
@@ -105,6 +106,7 @@ class ModelConfig(FrozenConfig):
     features: tuple[FeatureConfig, ...] = pydantic.Field(min_length=1)
     interaction: InteractionConfig | None = None
     body: BodyConfig = SharedBottomConfig()
+    members: int = pydantic.Field(1, ge=1)
     tower_units: tuple[Units, ...] = (64,)
     dropout: float = pydantic.Field(0.0, ge=0, lt=1)
     embedding_l2: float = pydantic.Field(0.0, ge=0)

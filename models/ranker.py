@@ -10,19 +10,13 @@ import tensorflow as tf
 from data.schema import mask_name
 from models.balanced_step import apply_balanced_step
 from models.balancing.registry import make_balancing
-from models.bodies.body import BodyOutput, require_body_output
-from models.bodies.registry import make_body
-from models.chain import joint_logits
-from models.config import is_simpler
-from models.errors import BodyError
 from models.heads.registry import make_head
 from models.inputs import FeatureInputs
 from models.keras import tfrs
 from models.layers.bias_tower import BiasTower
 from models.layers.interaction import make_interaction
-from models.layers.small_tower import SmallTower
-from models.layers.tower import Tower
 from models.mean_losses import MeanLosses
+from models.member import Member
 from models.part_sizes import part_sizes
 from models.seeds import derive_seed
 
@@ -32,23 +26,24 @@ class BatchLosses(NamedTuple):
 
     Attributes:
         tasks: (T,) float32, of every task its weight times the loss of its main tower and, in training, gamma times that of
-            its small tower.
-        main: (T,) float32, of the main towers alone, without the tasks' weights.
+            its small tower; mean over members.
+        main: (T,) float32, of the main towers alone, without the tasks' weights; mean over members.
         known: (T,) float32, sums of the rows' weights; 0 for a task whose label no row knows.
-        body: `BodyOutput`.
+        shared: list of (batch, units), one a member, that all tasks' outputs are computed from.
     """
 
     tasks: tf.Tensor
     main: tf.Tensor
     known: tf.Tensor
-    body: BodyOutput
+    shared: list
 
 
 class MultiTaskRanker(tfrs.Model):
     """Predicts every task's label from what a body makes of the features.
 
     Trained on dicts of transformed columns that hold features, labels and masks; a mask counts as its row's weight. Initial
-    values of inputs, body and main towers do not depend on whether small towers or a bias tower are configured.
+    values of inputs, body and main towers do not depend on whether small towers or a bias tower are configured, nor on further
+    members. Every member learns from its own outputs; served is the mean of what they serve.
 
     Args:
         config: `ModelConfig`.
@@ -59,8 +54,11 @@ class MultiTaskRanker(tfrs.Model):
         config: `ModelConfig`.
         balancing: `models.balancing.method.BalancingMethod`.
         heads: dict from label to `models.heads.head.Head`.
+        members: tuple of `models.member.Member`.
 
     Reference:
+        Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", NeurIPS 2017,
+        section 2.4: the mean of networks that differ in their initial values; here on the same embeddings.
         Wang et al., "Small Towers Make Big Differences", arXiv 2008.05808. With h_t the representation that task t reads, f_t
         the main tower, a_t the small tower and w_t the weight of the task: L = sum_t w_t (L_t(f_t(h_t)) + gamma L_t(a_t(h_t))).
     """
@@ -74,45 +72,52 @@ class MultiTaskRanker(tfrs.Model):
             config.body_features, sizes, l2=config.embedding_l2, seed=derive_seed(seed, "inputs"), name="inputs"
         )
         self._interaction = make_interaction(config.interaction, seed=derive_seed(seed, "interaction"))
-        self._body = make_body(config.body, len(config.tasks), config.dropout, seed=derive_seed(seed, "body"))
-        self._tower_by_label = {label: self._make_tower(label, seed) for label in self.labels}
-        self._small_tower_by_label = self._make_small_towers(seed)
+        widths = {label: head.width for label, head in self.heads.items()}
+        seeds = [seed, *(derive_seed(seed, f"member_{index}") for index in range(1, config.members))]
+        self.members = tuple(Member(config, widths, each, name=f"member_{n}") for n, each in enumerate(seeds))
         self._bias_inputs, self._bias_tower = self._make_bias_tower(sizes, seed)
         self.balancing = make_balancing(config.balancing, len(config.tasks), derive_seed(seed, "balancing"))
         self._mean_losses = MeanLosses(len(config.tasks), name="mean_losses")
 
-    def represent(self, inputs, training=False):
-        """What the body makes of a batch.
+    def read(self, inputs, training=False):
+        """What the bodies read: the features side by side, or their interaction.
 
         Args:
             inputs: dict of transformed columns, (batch,) or (batch, entries).
-            training: whether dropout is applied.
+            training: whether the embedding penalty is added to the inputs' losses.
 
         Returns:
-            `BodyOutput`.
-
-        Raises:
-            BodyError: If a body of the user's own returns something else, or too few units for the small towers.
+            (batch, width) float.
         """
         if self._interaction is None:
-            read = self._inputs(inputs, training=training)
-        else:
-            read = self._interaction(same_batch(self._inputs.vectors(inputs, training=training).values()))
-        body = require_body_output(self._body(read, training=training), len(self.labels), self._body.name)
-        self._require_simple_small_towers(body)
-        return body
+            return self._inputs(inputs, training=training)
+        return self._interaction(same_batch(self._inputs.vectors(inputs, training=training).values()))
 
-    def main_outputs(self, inputs, training=False):
-        """Outputs of the main towers; of a task that is given another, the logit of both together.
+    def represent(self, inputs, training=False):
+        """What each member's body makes of a batch.
 
         Args:
             inputs: dict of transformed columns, (batch,) or (batch, entries).
             training: whether dropout is applied.
 
         Returns:
-            Dict from label to (batch,) float32, or (batch, width) where the head's width is not 1.
+            List of `BodyOutput`, one a member.
         """
-        return self._chained(self._main_parts(self.represent(inputs, training=training), training))
+        read = self.read(inputs, training=training)
+        return [member(read, training=training) for member in self.members]
+
+    def main_outputs(self, inputs, training=False):
+        """Outputs of each member's main towers; of a task that is given another, the logit of both together.
+
+        Args:
+            inputs: dict of transformed columns, (batch,) or (batch, entries).
+            training: whether dropout is applied.
+
+        Returns:
+            List of dicts, one a member, from label to (batch,) float32, or (batch, width) where the head's width is not 1.
+        """
+        bodies = self.represent(inputs, training=training)
+        return [member.main_outputs(body, training) for member, body in zip(self.members, bodies, strict=True)]
 
     def call(self, inputs, training=False):
         """Served values before calibration: probabilities, grades or seconds. No bias tower, no small tower.
@@ -125,7 +130,7 @@ class MultiTaskRanker(tfrs.Model):
             Dict from label to (batch,) float32.
         """
         outputs = self.main_outputs(inputs, training=training)
-        return {label: head.served(outputs[label], inputs) for label, head in self.heads.items()}
+        return {label: _mean([head.served(each[label], inputs) for each in outputs]) for label, head in self.heads.items()}
 
     def batch_losses(self, inputs, training=False):
         """Losses of a batch; small towers and the bias tower take part in training only.
@@ -138,24 +143,15 @@ class MultiTaskRanker(tfrs.Model):
             `BatchLosses`.
         """
         weights_TB = tf.stack([tf.cast(inputs[mask_name(label)], tf.float32) for label in self.labels])
-        body = self.represent(inputs, training=training)
-        mains = self._main_parts(body, training)
-        smalls = self._small_parts(body) if training else {}
-        if training and self._bias_tower is not None:
-            for label, bias in self._biases(inputs, weights_TB).items():
-                mains[label] += bias if mains[label].shape.rank == 1 else bias[:, None]
-                if label in smalls:
-                    smalls[label] += bias if smalls[label].shape.rank == 1 else bias[:, None]
-        mains, smalls = self._chained(mains), self._chained(smalls, parents=mains)
-        main_losses, losses = [], []
-        for task, weights_B in zip(self.config.tasks, tf.unstack(weights_TB), strict=True):
-            loss_fn, label = self.heads[task.label].loss, inputs[task.label]
-            loss = loss_fn(mains[task.label], label, weights_B, inputs)
-            main_losses.append(loss)
-            if task.label in smalls:
-                loss += self.config.small_tower.gamma * loss_fn(smalls[task.label], label, weights_B, inputs)
-            losses.append(task.weight * loss)
-        return BatchLosses(tf.stack(losses), tf.stack(main_losses), tf.reduce_sum(weights_TB, axis=1), body)
+        bodies = self.represent(inputs, training=training)
+        biases = self._biases(inputs, weights_TB) if training and self._bias_tower is not None else None
+        by_member = []
+        for member, body in zip(self.members, bodies, strict=True):
+            mains = member.main_outputs(body, training, biases)
+            smalls = member.small_outputs(body, mains, biases) if training else {}
+            by_member.append(self._losses_of(mains, smalls, weights_TB, inputs))
+        main_T, tasks_T = (_mean(list(losses)) for losses in zip(*by_member, strict=True))
+        return BatchLosses(tasks_T, main_T, tf.reduce_sum(weights_TB, axis=1), [body.shared for body in bodies])
 
     def task_losses(self, inputs, training=False):
         """Losses that are balanced: of every task its weight times (main + gamma x small).
@@ -243,19 +239,27 @@ class MultiTaskRanker(tfrs.Model):
             {
                 "inputs": self._inputs,
                 "interaction": self._interaction,
-                "body": self._body,
-                **{f"tower {label}": tower for label, tower in self._tower_by_label.items()},
-                **{f"small tower {label}": tower for label, tower in self._small_tower_by_label.items()},
+                **self._parts_of_members(),
                 "bias inputs": self._bias_inputs,
                 "bias tower": self._bias_tower,
             }
         )
 
+    def _parts_of_members(self):
+        parts = {}
+        for index, member in enumerate(self.members):
+            of = f" of member {index + 1}" if len(self.members) > 1 else ""
+            parts[f"body{of}"] = member.body
+            parts |= {f"tower {label}{of}": tower for label, tower in member.tower_by_label.items()}
+            parts |= {f"small tower {label}{of}": tower for label, tower in member.small_tower_by_label.items()}
+        return parts
+
     @property
     def shared_variables(self):
         """Trainable variables that more than one task reaches: of inputs, interaction and body, without the body's gates."""
-        of_one_task = {variable.ref() for variable in self._body.task_variables}
-        below = _trainable(self._inputs, self._interaction, self._body)
+        bodies = [member.body for member in self.members]
+        of_one_task = {variable.ref() for body in bodies for variable in body.task_variables}
+        below = _trainable(self._inputs, self._interaction, *bodies)
         return [variable for variable in below if variable.ref() not in of_one_task]
 
     @property
@@ -266,27 +270,13 @@ class MultiTaskRanker(tfrs.Model):
     @property
     def served_variables(self):
         """Trainable variables that a served model needs: of inputs, interaction, body and main towers."""
-        return _trainable(self._inputs, self._interaction, self._body, *self._tower_by_label.values())
+        of_members = [part for member in self.members for part in (member.body, *member.tower_by_label.values())]
+        return _trainable(self._inputs, self._interaction, *of_members)
 
     @property
     def served_state(self):
         """Variables that a served model needs and that no gradient moves: what heads learned of the training rows."""
         return [variable for head in self.heads.values() for variable in head.state]
-
-    def _make_tower(self, label, seed):
-        name = f"tower_{label}"
-        width = self.heads[label].width
-        return Tower(self.config.tower_units, width, self.config.dropout, seed=derive_seed(seed, name), name=name)
-
-    def _make_small_towers(self, seed):
-        small = self.config.small_tower
-        if small is None or small.gamma == 0:
-            return {}
-        names = {label: f"small_tower_{label}" for label in self.labels if label in (small.tasks or self.labels)}
-        return {
-            label: SmallTower(small.kind, small.width, self.heads[label].width, seed=derive_seed(seed, name), name=name)
-            for label, name in names.items()
-        }
 
     def _make_bias_tower(self, sizes, seed):
         bias = self.config.bias_tower
@@ -302,48 +292,23 @@ class MultiTaskRanker(tfrs.Model):
         tower_seed = derive_seed(seed, "bias_tower")
         return inputs, BiasTower(len(bias.tasks), bias.units, bias.dropout, seed=tower_seed, name="bias_tower")
 
-    def _main_parts(self, body, training):
-        return {
-            label: tf.cast(tower(hidden_BU, training=training), tf.float32)
-            for (label, tower), hidden_BU in zip(self._tower_by_label.items(), body.tasks, strict=True)
-        }
-
-    def _small_parts(self, body):
-        return {
-            label: tf.cast(self._small_tower_by_label[label](hidden_BU), tf.float32) / self.config.small_tower.temperature
-            for label, hidden_BU in zip(self.labels, body.tasks, strict=True)
-            if label in self._small_tower_by_label
-        }
+    def _losses_of(self, mains, smalls, weights_TB, inputs):
+        """(T,) losses of one member's main towers, and (T,) what its outputs add to the tasks' losses."""
+        main_losses, losses = [], []
+        for task, weights_B in zip(self.config.tasks, tf.unstack(weights_TB), strict=True):
+            loss_fn, label = self.heads[task.label].loss, inputs[task.label]
+            loss = loss_fn(mains[task.label], label, weights_B, inputs)
+            main_losses.append(loss)
+            if task.label in smalls:
+                loss += self.config.small_tower.gamma * loss_fn(smalls[task.label], label, weights_B, inputs)
+            losses.append(task.weight * loss)
+        return tf.stack(main_losses), tf.stack(losses)
 
     def _biases(self, inputs, weights_TB):
         places = [self.labels.index(label) for label in self.config.bias_tower.tasks]
         weights_BT = tf.stack([weights_TB[place] for place in places], axis=1)
         biases_BT = self._bias_tower(self._bias_inputs(inputs, training=True), weights_BT, training=True)
         return dict(zip(self.config.bias_tower.tasks, tf.unstack(tf.cast(biases_BT, tf.float32), axis=1), strict=True))
-
-    def _chained(self, outputs, parents=None):
-        """Outputs in which a task that is given another counts both; parents that have no output here, from `parents`."""
-        chained = {}
-        for task in self.config.tasks:
-            if task.label in outputs:
-                chained[task.label] = outputs[task.label]
-                if task.given is not None:
-                    parent_B = chained[task.given] if task.given in chained else parents[task.given]
-                    chained[task.label] = joint_logits(parent_B, outputs[task.label])
-        return chained
-
-    def _require_simple_small_towers(self, body):
-        """The check of the configuration, for bodies whose width it does not know."""
-        small = self.config.small_tower
-        if self.config.body.width is not None or not self._small_tower_by_label:
-            return
-        for label, hidden_BU in zip(self.labels, body.tasks, strict=True):
-            width = hidden_BU.shape[1]
-            if label in self._small_tower_by_label and not is_simpler(small, width, self.config.tower_units):
-                raise BodyError(
-                    "small_tower must have fewer parameters than the main tower and no more rank; set gamma = 0 or another "
-                    f"kind. Received: kind={small.kind}, width={small.width}, {width} units of the body's output"
-                )
 
 
 def same_batch(vectors):
@@ -361,6 +326,11 @@ def same_batch(vectors):
         return vectors
     num_rows = tf.shape(longer[0])[0]
     return [tf.broadcast_to(v, [num_rows, v.shape[1]]) if v.shape[0] == 1 else v for v in vectors]
+
+
+def _mean(values):
+    """Mean of tensors of one shape; of one tensor, that tensor to the bit."""
+    return values[0] if len(values) == 1 else tf.add_n(values) / len(values)
 
 
 def _trainable(*layers):
