@@ -99,15 +99,18 @@ class DurationQuantileHeadConfig(_SecondsHeadConfig):
 
 
 class OrdinalHeadConfig(_SecondsHeadConfig):
-    """Probabilities of watching beyond thresholds; the expected seconds are the area under them.
+    """Probabilities of watching beyond thresholds.
 
     Attributes:
         kind: "ordinal".
         num_thresholds: at quantiles of the training rows' watch times.
+        serve: "mean" (expected seconds, the area under the probabilities) or "rank" (the seconds at the expected rank among
+            the training rows' watch times: orders rows best, and lies near their median as long times do not pull it up).
     """
 
     kind: Literal["ordinal"] = "ordinal"
     num_thresholds: int = pydantic.Field(20, ge=2)
+    serve: Literal["mean", "rank"] = "mean"
 
 
 HeadConfig = Annotated[

@@ -8,8 +8,11 @@ import tensorflow as tf
 
 from models.errors import HeadError
 from models.heads.head import Head
-from models.heads.quantiles import weighted_quantiles
+from models.heads.quantiles import mid_quantiles, weighted_quantiles
 from models.losses import cross_entropy
+
+# Points of the table from ranks to seconds.
+_NUM_RANKS = 201
 
 
 class OrdinalHead(Head):
@@ -37,6 +40,14 @@ class OrdinalHead(Head):
         self._interval_seconds = self._variable("interval_seconds")
         self._first_logit = tf.Variable(0.0, trainable=False, name="first_logit")
         self._steps = self._variable("steps")
+        self._rank_steps = self._variable("rank_steps")
+        self._first_rank = tf.Variable(0.0, trainable=False, name="first_rank")
+        self._seconds_by_rank = tf.Variable(tf.zeros([_NUM_RANKS]), trainable=False, name="seconds_by_rank")
+
+    @property
+    def serves_mean(self):
+        """Whether means are served, and not the seconds at the expected rank."""
+        return self.config.serve == "mean"
 
     def _variable(self, name):
         return tf.Variable(tf.zeros([self.width]), trainable=False, name=name)
@@ -63,6 +74,12 @@ class OrdinalHead(Head):
         self._first_logit.assign(logits[0])
         drops = -np.diff(logits)
         self._steps.assign(np.pad(np.r_[0.0, drops + np.log(-np.expm1(-drops))], padding))
+        # An interval's rows share its middle rank; those at the least watch time are below all thresholds.
+        at_or_below = np.r_[0.0, 1 - beyond / weights_N.sum(), 1.0]
+        middles = (at_or_below[1:] + at_or_below[:-1]) / 2
+        self._first_rank.assign(middles[0])
+        self._rank_steps.assign(np.pad(np.diff(middles), padding))
+        self._seconds_by_rank.assign(mid_quantiles(seconds_N, weights_N, np.linspace(0, 1, _NUM_RANKS)))
 
     def _distinct_thresholds(self, seconds_N, weights_N):
         """The least watch time, and quantiles of those above it below the longest."""
@@ -92,7 +109,7 @@ class OrdinalHead(Head):
         return tf.reduce_sum(losses_BK * is_used_K, axis=1) / tf.reduce_sum(is_used_K)
 
     def served_values(self, outputs, inputs):
-        """Expected seconds: the area under the probabilities, above the least watch time.
+        """Expected seconds, the area under the probabilities above the least watch time; or the seconds at the expected rank.
 
         Args:
             outputs: (batch, thresholds) float32.
@@ -101,7 +118,13 @@ class OrdinalHead(Head):
         Returns:
             (batch,) float32 of at least 0.
         """
-        return self._thresholds[0] + tf.linalg.matvec(tf.sigmoid(self._logits(outputs)), self._interval_seconds)
+        probabilities_BK = tf.sigmoid(self._logits(outputs))
+        if self.serves_mean:
+            return self._thresholds[0] + tf.linalg.matvec(probabilities_BK, self._interval_seconds)
+        place_B = (self._first_rank + tf.linalg.matvec(probabilities_BK, self._rank_steps)) * (_NUM_RANKS - 1)
+        below_B = tf.clip_by_value(tf.cast(place_B, tf.int32), 0, _NUM_RANKS - 2)
+        low_B, high_B = tf.gather(self._seconds_by_rank, below_B), tf.gather(self._seconds_by_rank, below_B + 1)
+        return low_B + (place_B - tf.cast(below_B, tf.float32)) * (high_B - low_B)
 
     def _logits(self, outputs_BK):
         """Falling logits of watching beyond each threshold."""

@@ -24,6 +24,7 @@ CASES = {
         {"kind": "duration_quantile", "duration": "duration_seconds", "num_groups": 4, "num_quantiles": 21},
     ),
     "ordinal": ("watch_seconds", {"kind": "ordinal", "num_thresholds": 6}),
+    "ordinal rank": ("watch_seconds", {"kind": "ordinal", "num_thresholds": 6, "serve": "rank"}),
 }
 
 

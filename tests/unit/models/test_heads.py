@@ -181,6 +181,30 @@ def test_ordinal_probabilities_fall_and_their_area_is_served():
         assert served == pytest.approx(expected, rel=1e-4)
 
 
+def test_ordinal_serves_the_seconds_at_the_expected_rank():
+    seconds, _ = draws()
+    head = watch_head(kind="ordinal", num_thresholds=4, serve="rank")
+    head.adapt(columns(seconds))
+    positive = np.sort(seconds[seconds > 0])
+    thresholds = [0.0] + [float(positive[math.ceil(len(positive) * k / 4) - 1]) for k in (1, 2, 3)]
+    outputs = np.random.default_rng(3).normal(size=(12, 4)).astype("f4")
+    distinct, ranks = mid_ranks(seconds)
+    for row, served in zip(outputs, head.served(outputs, {}).numpy(), strict=True):
+        survivals = [float((seconds > t).mean()) for t in thresholds]
+        prior = [math.log(p / (1 - p)) for p in survivals]
+        logit, beyond = prior[0] + row[0], []
+        for k in range(4):
+            if k:
+                logit -= math.log1p(math.exp(row[k] + math.log(math.expm1(prior[k - 1] - prior[k]))))
+            beyond.append(1 / (1 + math.exp(-logit)))
+        # Probability and middle rank of each interval: at the least, between thresholds, beyond the last.
+        shares = [1 - beyond[0], *(beyond[k] - beyond[k + 1] for k in range(3)), beyond[3]]
+        borders = [0.0, *(1 - survival for survival in survivals), 1.0]
+        expected_rank = sum(share * (low + high) / 2 for share, low, high in zip(shares, borders, borders[1:], strict=False))
+        assert served == pytest.approx(np.interp(expected_rank, ranks, distinct), rel=0.02, abs=0.05)
+    assert not head.serves_mean
+
+
 def test_ordinal_loss_is_the_mean_cross_entropy_of_its_thresholds():
     head = watch_head(kind="ordinal", num_thresholds=4)
     head.adapt(columns([0.0, 0.0, 5.0, 5.0, 9.0]))

@@ -345,3 +345,48 @@ def test_outputs_of_several_units_and_heads_that_adapt():
     served = ranker(HAND_BATCH)["watch_seconds"]
     assert served.shape == (3,)
     assert np.isfinite(ranker.compute_loss(HAND_BATCH, training=True))
+
+
+def members_config(**changes):
+    return ModelConfig.model_validate({**MODEL, "dropout": 0.0, **changes})
+
+
+def test_members_serve_their_mean_and_learn_each_by_itself(transformed, make_ranker):
+    ranker = make_ranker(members_config(members=3), seed=4)
+    batch = transformed.batch
+    outputs = ranker.main_outputs(batch)
+    assert len(outputs) == 3
+    by_member = [{label: ranker.heads[label].served(each[label], batch).numpy() for label in LABELS} for each in outputs]
+    for label in LABELS:
+        served = [each[label] for each in by_member]
+        assert not np.allclose(served[0], served[1])
+        assert not np.allclose(served[1], served[2])
+        np.testing.assert_allclose(ranker(batch)[label], np.mean(served, axis=0), rtol=1e-5)
+    losses = ranker.batch_losses(batch, training=True)
+    alone = []
+    for member in ranker.members:
+        body = member(ranker.read(batch))
+        mains = member.main_outputs(body)
+        smalls = member.small_outputs(body, mains)
+        alone.append(
+            [
+                task.weight
+                * sum(
+                    gamma
+                    * ranker.heads[task.label].loss(each[task.label], batch[task.label], batch[f"{task.label}_mask"], batch)
+                    for gamma, each in ((1.0, mains), (ranker.config.small_tower.gamma, smalls))
+                )
+                for task in ranker.config.tasks
+            ]
+        )
+    np.testing.assert_allclose(losses.tasks, np.mean(alone, axis=0), rtol=1e-5)
+
+
+def test_the_first_of_several_members_begins_as_an_only_one(transformed, make_ranker):
+    several, one = (make_ranker(members_config(members=members), seed=4) for members in (2, 1))
+    first, only = several.main_outputs(transformed.batch)[0], one.main_outputs(transformed.batch)[0]
+    for label in LABELS:
+        np.testing.assert_array_equal(first[label], only[label])
+    assert len(several.served_variables) > len(one.served_variables)
+    names = [part.part for part in several.describe()]
+    assert {"body of member 1", "body of member 2", "small tower click of member 2"} <= set(names)
