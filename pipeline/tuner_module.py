@@ -4,6 +4,7 @@ import keras_tuner
 import pydantic
 import tensorflow_transform as tft
 from keras_tuner.engine import base_tuner
+from keras_tuner.engine import trial as trial_module
 from tfx.components.tuner.component import TunerFnResult
 
 from models.config import ModelConfig
@@ -133,10 +134,12 @@ class TrainingTuner(base_tuner.BaseTuner):
         Raises:
             TunerError: If no trial came to its end.
         """
-        if not self.oracle.get_best_trials():
-            messages = [trial.message or "" for trial in self.oracle.trials.values()]
-            last = messages[-1].strip().splitlines()[-1] if messages and messages[-1].strip() else "no trial"
-            raise TunerError(f"none of {len(messages)} trials came to its end; narrow tuner.space. Received: {last}")
+        trials = list(self.oracle.trials.values())
+        if any(trial.status == trial_module.TrialStatus.COMPLETED for trial in trials):
+            return
+        # KerasTuner keeps the whole traceback; its last line is the error.
+        last = (trials[-1].message or "no reason is known").strip().splitlines()[-1]
+        raise TunerError(f"none of {len(trials)} trials came to its end; narrow tuner.space. Received: {last}")
 
 
 def _hyperparameters(space):
