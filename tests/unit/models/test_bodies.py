@@ -1,5 +1,9 @@
 """Conformance of bodies: the same checks for each, oracles of loops, and bodies of a user's own."""
 
+import re
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,8 +14,14 @@ from models.bodies.mmoe import MMoE
 from models.bodies.ple import PLE
 from models.bodies.registry import make_body
 from models.bodies.shared_bottom import SharedBottom
+from models.config import ModelConfig
 from models.errors import BodyError
 from models.keras import keras
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 X = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
 CONFIGS = {
@@ -315,3 +325,15 @@ def test_refuses_what_towers_cannot_read(output, message):
 def test_refuses_wrong_arguments(make_wrong, message):
     with pytest.raises(ValueError, match=message):
         make_wrong()
+
+
+def test_the_documented_body_can_be_used(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "ranker.md").read_text()
+    (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (line,) = re.findall(r"^body = (\{ kind = \"custom\".*\})$", text, re.MULTILINE)
+    (tmp_path / "my_bodies.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = ModelConfig(features=[{"kind": "numeric", "name": "x"}], **tomllib.loads(f"body = {line}"))
+    body = make_body(config.body, NUM_TASKS, 0.0, 1)
+    output = require_body_output(body(X), NUM_TASKS, body.name)
+    assert [task.shape[1] for task in output.tasks] == [64] * NUM_TASKS
