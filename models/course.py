@@ -213,7 +213,7 @@ class CourseRun:
 
     def _learning_rate(self):
         rate = self._ranker.optimizer.learning_rate
-        return float(rate(self._loop.step - 1) if callable(rate) else rate)
+        return float(tf.convert_to_tensor(rate(self._loop.step - 1) if callable(rate) else rate))
 
     def _require_finite(self, divergence):
         if divergence is None:

@@ -26,6 +26,14 @@ class _RowMerging:
         super().__init__(**kwargs)
         self._max_dense_numbers = max_dense_numbers
 
+    def build(self, variables):
+        """Makes all state at once; made on the way, it would have a graph of steps traced twice.
+
+        Args:
+            variables: that gradients will be applied to.
+        """
+        self._create_all_weights(variables)
+
     def _aggregate_gradients(self, grads_and_vars):
         aggregated = super()._aggregate_gradients(grads_and_vars)
         return [(self._merged(gradient), variable) for gradient, variable in aggregated]

@@ -47,7 +47,7 @@ class StepLoop:
     """Training steps of a ranker.
 
     Args:
-        ranker: compiled `MultiTaskRanker`.
+        ranker: `MultiTaskRanker` that has seen a batch, compiled with an optimizer of `models.optimizers`.
         columns_fn: packed batch to columns by name.
         strategy: `tf.distribute.Strategy` under whose scope the ranker was made.
         averaged: `AveragedWeights` to be moved after every step, or None.
@@ -64,6 +64,9 @@ class StepLoop:
         self._averaged = averaged
         self._train_fn = tf.function(self._train, jit_compile=True, autograph=False) if is_compiled else self._train
         self._run_fn = tf.function(self._run, autograph=False)
+        with strategy.scope():
+            # Within the one that scales losses for 16 bits, where there is one.
+            getattr(ranker.optimizer, "inner_optimizer", ranker.optimizer).build(ranker.trainable_variables)
         self._names = _reported_names(ranker)
         self.step = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._first_step = tf.Variable(0, trainable=False, dtype=tf.int64)
@@ -81,7 +84,7 @@ class StepLoop:
 
         Args:
             iterator: over packed batches.
-            num_steps: at most so many; 0 builds the graph and all variables of the optimizer.
+            num_steps: at most so many; 0 builds the graph.
 
         Returns:
             `Stretch`.

@@ -1,4 +1,7 @@
-"""What a ranker is worth on rows that it was not trained on, while it is trained."""
+"""What a ranker is worth on rows that it was not trained on, while it is trained.
+
+Shapes: P parts of the rows, T tasks.
+"""
 
 import dataclasses
 
@@ -55,7 +58,7 @@ class Validator:
         self._judge_fn = tf.function(self._judge, autograph=False, reduce_retracing=True)
 
     def validate(self):
-        """Losses and measures by the present weights; resets the ranker's running means of losses.
+        """Losses and measures by the present weights.
 
         Returns:
             `Validated`.
@@ -63,7 +66,6 @@ class Validator:
         Raises:
             TrainingError: If there are no validation rows.
         """
-        self._ranker.reset_metrics()
         parts = [
             tf.nest.map_structure(lambda tensor: tensor.numpy(), self._judge_fn(packed))
             for packed in self._rows.batches(BATCH_ROWS)
@@ -71,19 +73,21 @@ class Validator:
         if not parts:
             raise TrainingError("validation needs rows; set data.split.validation_days. Received: none")
         predictions, known, users = (_joined([part[place] for part in parts]) for place in range(3))
+        losses_PT, known_PT = (np.stack([part[place] for part in parts]) for place in (3, 4))
+        mean_losses_T = (losses_PT * known_PT).sum(axis=0) / np.maximum(known_PT.sum(axis=0), np.finfo(np.float32).tiny)
         labels = {task.label: known[task.label] for task in self._tasks}
         weights = {task.label: known[mask_name(task.label)] for task in self._tasks}
-        means = self._ranker.mean_losses()
-        losses = {task.label: float(means[f"{task.label}_loss"]) for task in self._tasks}
+        losses = dict(zip(labels, mean_losses_T.tolist(), strict=True))
         measures = _measures(self._tasks, labels, weights, predictions, users.get(_USER))
         return Validated(losses, measures, predictions, labels, weights)
 
     def _judge(self, packed):
         columns = self._rows.columns(packed)
-        self._ranker.test_step(columns)
+        losses = self._ranker.batch_losses(columns)
         known = [name for task in self._tasks for name in (task.label, mask_name(task.label))]
         users = {_USER: columns[_USER]} if self._has_users else {}
-        return self._ranker(columns, training=False), {name: columns[name] for name in known}, users
+        served = self._ranker(columns, training=False)
+        return served, {name: columns[name] for name in known}, users, losses.main, losses.known
 
 
 def stopping_measures(tasks, spec):

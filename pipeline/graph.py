@@ -5,10 +5,10 @@ import json
 from tfx import v1 as tfx
 from tfx.components.distribution_validator.component import DistributionValidator
 
-from data.columns import labelled_schema
+from data.columns import candidate_columns, labelled_schema
 from data.schema import EVAL_SPLIT, VALIDATION_SPLIT
 from models.config import ModelConfig
-from pipeline.components.baselines import model_in_service, previous_statistics
+from pipeline.components.baselines import model_in_service, previous_statistics, warm_start_model
 from pipeline.components.feature_publisher import FeaturePublisher
 from pipeline.components.gate import Gate
 from pipeline.components.log_example_gen import LogExampleGen
@@ -41,7 +41,10 @@ def create_components(config, fingerprint, schema_file, models_folder, features_
     schema = schema_gen.outputs["schema"]
     validators = _validators(config, statistics, schema, has_metadata)
     transform = _transform(config, examples, schema)
-    trainer = _trainer(config, transform)
+    warm_start = warm_start_model(transform.outputs["transformed_examples"], has_metadata) if config.train.warm_start else None
+    tuner = _tuner(config, transform) if config.tuner else None
+    found = tuner and tuner.outputs["best_hyperparameters"]
+    trainer = _trainer(config, transform, warm_start, found)
     model = trainer.outputs["model"]
     in_service = model_in_service(model, has_metadata)
     evaluator = _evaluator(config, examples, model, in_service, schema)
@@ -55,10 +58,11 @@ def create_components(config, fingerprint, schema_file, models_folder, features_
         models_folder,
         pushed_model,
         _blocking_anomalies(config, validators),
+        found,
     ).with_id("Pusher")
     publisher = FeaturePublisher(example_gen.outputs["feature_tables"], pusher.outputs["pushed_model"], str(features_folder))
     return [
-        example_gen, statistics_gen, schema_gen, *validators, transform, trainer,
+        example_gen, statistics_gen, schema_gen, *validators, transform, *filter(None, [warm_start, tuner]), trainer,
         in_service, evaluator, gate, pusher, publisher,
     ]  # fmt: skip
 
@@ -140,12 +144,30 @@ def _transform(config, examples, schema):
     return transform.with_id("Transform")
 
 
-def _trainer(config, transform):
+def _tuner(config, transform):
+    return tfx.components.Tuner(
+        tuner_fn="pipeline.tuner_module.tuner_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=[VALIDATION_SPLIT]),
+        custom_config={
+            "model": config.sized_model.model_dump_json(),
+            "train": config.train.model_dump_json(),
+            "tuner": config.tuner.model_dump_json(),
+            "sources": sources_digest("models"),
+        },
+    )
+
+
+def _trainer(config, transform, warm_start, hyperparameters):
     has_validation = config.data.split.validation_days > 0
     return tfx.components.Trainer(
         run_fn="pipeline.trainer_module.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
+        base_model=warm_start and warm_start.outputs["model"],
+        hyperparameters=hyperparameters,
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         # TFX takes an empty list for the evaluation split, so the module is told when there is nothing to validate on.
         eval_args=tfx.proto.EvalArgs(splits=[VALIDATION_SPLIT] if has_validation else [EVAL_SPLIT]),
@@ -153,6 +175,8 @@ def _trainer(config, transform):
             "model": config.sized_model.model_dump_json(),
             "train": config.train.model_dump_json(),
             "has_validation": json.dumps(has_validation),
+            "candidate_columns": json.dumps(candidate_columns(config.data)),
+            "unfinished": f"{config.job.root or config.root}/unfinished",
             "sources": sources_digest("models"),
         },
     )

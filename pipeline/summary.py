@@ -1,17 +1,16 @@
 """What each component did, in a few words, read from its output artifacts."""
 
 import functools
-import json
-from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 from tfx.types import artifact_utils
 
 from data.counts import LOGS
+from pipeline.components.version_pusher import best_values
 from pipeline.evaluation import read_slices
 from pipeline.gate import read_evaluation
 from pipeline.ingestion_report import read_counts
-from pipeline.trainer_module import HISTORY_FILE
+from pipeline.training_history import read_history
 from pipeline.validation import DRIFT_PAIRS, SKEW_PAIRS, distribution_anomalies, schema_anomalies
 
 
@@ -132,10 +131,23 @@ def _validated(read):
     return describe_outputs
 
 
+def _tuned(outputs):
+    return ", ".join(f"{key} {value}" for key, value in best_values(outputs["best_hyperparameters"]).items())
+
+
 def _trained(outputs):
-    epochs = json.loads(Path(_uri(outputs, "model_run"), HISTORY_FILE).read_text(encoding="utf-8"))
-    losses = ", ".join(f"{label} {loss:.4f}" for label, loss in epochs[-1]["train_losses"].items())
-    return f"{len(epochs)} epoch{'s' if len(epochs) > 1 else ''}; loss: {losses}"
+    history = read_history(_uri(outputs, "model_run"))
+    course = history.served
+    num_epochs = len(course.epochs)
+    said = [f"{num_epochs} epoch{'s' if num_epochs > 1 else ''}"]
+    if course.best_epoch != num_epochs:
+        said.append(f"epoch {course.best_epoch} kept")
+    if history.refit:
+        said.append("on validation rows too")
+    if history.warm_start:
+        said.append("from the model in service")
+    losses = ", ".join(f"{label} {loss:.4f}" for label, loss in course.epochs[course.best_epoch - 1].train_losses.items())
+    return f"{', '.join(said)}; {course.num_rows / course.train_seconds:,.0f} rows/s; loss: {losses}"
 
 
 def _resolved(outputs):
@@ -169,7 +181,9 @@ _DESCRIBE_BY_COMPONENT = {
     "SchemaGen": _schema,
     "ImportSchemaGen": _schema,
     **{name: _validated(read) for name, read in _ANOMALIES_BY_VALIDATOR.items()},
+    "WarmStart": _resolved,
     "ModelInService": _resolved,
+    "Tuner": _tuned,
     "Trainer": _trained,
     "Evaluator": _sliced,
     "Gate": _judged,

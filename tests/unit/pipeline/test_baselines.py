@@ -3,9 +3,9 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
-from pipeline.components.baselines import ModelInServiceStrategy, PreviousStatisticsStrategy
+from pipeline.components.baselines import ModelInServiceStrategy, PreviousStatisticsStrategy, WarmStartStrategy
 from pipeline.components.version_pusher import MODEL_ID, PUSHED
-from pipeline.metadata import live_artifacts, newest_first
+from pipeline.metadata import input_ids, live_artifacts, newest_first
 
 
 class History:
@@ -109,6 +109,48 @@ def test_previous_statistics_are_those_of_the_last_other_rows(history):
     assert previous(first, [first]) == []
     assert previous(second, [first, second]) == [first]
     assert previous(first, [first, second]) == [second]
+
+
+class DailyJob(History):
+    """Runs of a job that begins from the last model pushed, and trains and pushes anew unless all is as it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.models, self.pushes, self.model_by_key = [], [], {}
+
+    def run(self, rows, is_pushed=True):
+        """One run; gives back the model that it began from, and the one that it trained or found again."""
+        inputs = {"model": list(self.models), "pushed_model": list(self.pushes), "current": [rows]}
+        began_from = WarmStartStrategy().resolve_artifacts(self.store, inputs)["model"]
+        key = (rows.id, *(model.id for model in began_from))
+        if key not in self.model_by_key:
+            self.model_by_key[key] = model = self.new(standard_artifacts.Model)
+            [execution] = self.store.put_executions([metadata_store_pb2.Execution(type_id=self._execution_type)])
+            kinds = metadata_store_pb2.Event
+            for artifact, kind in ((rows, kinds.INPUT), *((each, kinds.INPUT) for each in began_from), (model, kinds.OUTPUT)):
+                event = metadata_store_pb2.Event(artifact_id=artifact.id, execution_id=execution, type=kind)
+                self.store.put_events([event])
+            assert input_ids(self.store, model) == {rows.id, *(each.id for each in began_from)}
+            push = self.new(standard_artifacts.PushedModel)
+            push.set_int_custom_property(PUSHED, int(is_pushed))
+            push.set_int_custom_property(MODEL_ID, model.id)
+            self.models.append(model)
+            self.pushes.append(self.give_out(push))
+        return began_from, self.model_by_key[key]
+
+
+def test_training_begins_from_the_model_of_the_rows_before():
+    job = DailyJob()
+    first_day, second_day, third_day = (job.new(standard_artifacts.Examples) for _ in range(3))
+    began_from, first = job.run(first_day)
+    assert began_from == []
+    # The same rows again: not from the model that they made, or no run would ever be cached.
+    assert job.run(first_day) == ([], first)
+    began_from, second = job.run(second_day, is_pushed=False)
+    assert began_from == [first]
+    assert job.run(second_day) == ([first], second)
+    # A model that was held back is nobody's beginning.
+    assert job.run(third_day)[0] == [first]
 
 
 def test_newest_is_what_was_given_out_last(history):
