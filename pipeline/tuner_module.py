@@ -135,11 +135,10 @@ class TrainingTuner(base_tuner.BaseTuner):
             TunerError: If no trial came to its end.
         """
         trials = list(self.oracle.trials.values())
-        if any(trial.status == trial_module.TrialStatus.COMPLETED for trial in trials):
-            return
-        # KerasTuner keeps the whole traceback; its last line is the error.
-        last = (trials[-1].message or "no reason is known").strip().splitlines()[-1]
-        raise TunerError(f"none of {len(trials)} trials came to its end; narrow tuner.space. Received: {last}")
+        if not any(trial.status == trial_module.TrialStatus.COMPLETED for trial in trials):
+            # KerasTuner keeps the whole traceback; its last line is the error.
+            last = (trials[-1].message or "no reason is known").strip().splitlines()[-1]
+            raise TunerError(f"none of {len(trials)} trials came to its end; narrow tuner.space. Received: {last}")
 
 
 def _hyperparameters(space):

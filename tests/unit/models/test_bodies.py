@@ -293,7 +293,7 @@ def test_a_body_of_the_users_own():
     [
         ("no.such.module:Body", {}, r"body.layer must be a class that can be imported. Received: no.such.module:Body \(No mod"),
         (f"{__name__}:Nothing", {}, r"body.layer must be a class that can be imported. Received: .*:Nothing \(module"),
-        (f"{__name__}:TwoHeights", {"heigth": 3}, r"body.options must suit .*:TwoHeights. Received: {'heigth': 3}"),
+        (f"{__name__}:TwoHeights", {"depth": 3}, r"body.options must suit .*:TwoHeights. Received: {'depth': 3}"),
         (f"{__name__}:NotABody", {}, r"body.layer must derive from models.bodies.body.Body. Received: .*:NotABody"),
     ],
 )
