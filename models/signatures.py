@@ -129,7 +129,8 @@ def rank_function(columns, candidate_columns, predict_fn):
         sizes = [tf.shape(raw[name])[0] for name in columns.raw if name in candidate_columns]
         with tf.control_dependencies([_check_of_candidates(tf.stack(sizes))]):
             raw = {name: tf.identity(column) for name, column in raw.items()}
-        return predict_fn({name: _from_dense(raw[name], columns.raw_spec[name]) for name in raw})
+        grids = {}
+        return predict_fn({name: _from_dense(raw[name], columns.raw_spec[name], grids) for name in raw})
 
     return tf.function(rank, autograph=False).get_concrete_function(**rank_spec(columns, candidate_columns))
 
@@ -236,8 +237,8 @@ def _with_defaults(column, feature):
     return column if default == missing else tf.where(column == missing, tf.constant(default, column.dtype), column)
 
 
-def _from_dense(column, raw):
-    """A dense column as the transform graph takes it."""
+def _from_dense(column, raw, grids):
+    """A dense column as the transform graph takes it; `grids` holds the indices that columns of one form share."""
     if isinstance(raw, tf.io.FixedLenFeature):
         if column.shape.rank == 2 and column.shape[1] is None:
             return _of_length(column, raw.shape[0])
@@ -246,10 +247,10 @@ def _from_dense(column, raw):
     if isinstance(raw, tf.io.RaggedFeature):
         return tf.RaggedTensor.from_tensor(column_BK, row_splits_dtype=raw.row_splits_dtype)
     # All values, as a NaN or an entry of the default stands for itself.
-    shape = tf.shape(column_BK, out_type=tf.int64)
-    return tf.SparseTensor(_indices(shape), tf.reshape(column_BK, [-1]), shape)
-
-
-def _indices(shape):
-    rows, entries = tf.meshgrid(tf.range(shape[0]), tf.range(shape[1]), indexing="ij")
-    return tf.reshape(tf.stack([rows, entries], axis=-1), [-1, 2])
+    num_rows, size = column_BK.shape
+    if size is None or (num_rows, size) not in grids:
+        shape = tf.shape(column_BK, out_type=tf.int64)
+        rows, entries = tf.meshgrid(tf.range(shape[0]), tf.range(shape[1]), indexing="ij")
+        grids[num_rows, size] = tf.reshape(tf.stack([rows, entries], axis=-1), [-1, 2]), shape
+    indices, shape = grids[num_rows, size]
+    return tf.SparseTensor(indices, tf.reshape(column, [-1]), shape)
