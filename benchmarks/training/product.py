@@ -1,8 +1,8 @@
-"""This project's side, in a process of its own: `python -m benchmarks.training.product WHAT FOLDER TASK`.
+"""This project's side, in a process of its own: `python -m benchmarks.training.product WHAT FOLDER TASK [PAIRS]`.
 
 WHAT is `end_to_end`, the Trainer's `fit` from TFRecords with checkpoints and curves; `in_memory`, its training step on batches
 that lie in memory, which is as fast as any input can make it; or `small_towers`, that step with and without small towers in
-turn. Prints JSON.
+turn, in so many pairs of blocks. Prints JSON.
 """
 
 import itertools
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from benchmarks.training.rows import rows_glob, transform_folder
+from benchmarks.training.paths import rows_glob, transform_folder
 from benchmarks.training.task import Task
 from models.inputs import table_sizes
 from models.keras import keras
@@ -26,13 +26,10 @@ from models.rows import TransformedRows
 from models.step_loop import StepLoop
 from models.training import fit
 
-END_TO_END, IN_MEMORY, SMALL_TOWERS = "end_to_end", "in_memory", "small_towers"
-
 # Distinct batches in memory: more would leave the processor's caches as batches from files do, fewer would not.
 NUM_BATCHES = 64
 WARM_UP_STEPS = 32
 STEPS_BY_BLOCK = 16
-NUM_PAIRS = 40
 GAMMA = 1.0
 
 
@@ -82,7 +79,7 @@ def in_memory(folder, task):
     return {"seconds": seconds, "rows": num_steps * task.batch_size, "loss": loss}
 
 
-def small_towers(folder, task, num_pairs=NUM_PAIRS):
+def small_towers(folder, task, num_pairs):
     """What small towers add to a step: blocks of steps with and without them, in turn, the order of a pair alternating.
 
     Args:
@@ -141,11 +138,11 @@ def main(arguments):
     """Does one of the measurements and prints it.
 
     Args:
-        arguments: what, folder, `Task` as JSON.
+        arguments: what, folder, `Task` as JSON, and for `small_towers` the number of pairs.
     """
-    what, folder, task = arguments
-    measure_fn = {END_TO_END: end_to_end, IN_MEMORY: in_memory, SMALL_TOWERS: small_towers}[what]
-    print(json.dumps(measure_fn(pathlib.Path(folder), Task(**json.loads(task)))))
+    what, folder, task, *pairs = arguments
+    measure_fn = {"end_to_end": end_to_end, "in_memory": in_memory, "small_towers": small_towers}[what]
+    print(json.dumps(measure_fn(pathlib.Path(folder), Task(**json.loads(task)), *map(int, pairs))))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ import scipy.stats
 from benchmarks.figures import PROJECT, Figure
 from benchmarks.processes import measure
 from benchmarks.training.environments import DEEPCTR, TORCH_RECHUB, peer_python
-from benchmarks.training.rows import arrays_path, write_rows
-from benchmarks.training.task import base_entropy
+from benchmarks.training.paths import arrays_path
 
 # What `benchmarks.training.product` measures.
 END_TO_END, IN_MEMORY, SMALL_TOWERS = "end_to_end", "in_memory", "small_towers"
@@ -55,12 +54,17 @@ def parse_run(measured):
     Raises:
         ValueError: If it has but the epoch that warms up.
     """
-    found = json.loads(measured.output.splitlines()[-1])
+    found = _printed(measured)
     _, *steady = found["seconds"]
     if not steady:
         raise ValueError(f"a contender must train at least two epochs, as the first warms up. Received: {found['seconds']}")
     rate = len(steady) * found["rows"] / sum(steady)
     return Run(rate, measured.peak_bytes, found["loss"], found.get("versions", {}))
+
+
+def _printed(measured):
+    """The last line of a process; libraries print before it."""
+    return json.loads(measured.output.splitlines()[-1])
 
 
 class Race:
@@ -71,15 +75,21 @@ class Race:
         task: `benchmarks.training.task.Task`.
         num_rows: of the data.
         seed: of the data.
+        num_pairs: of blocks of steps with and without small towers, at least 6.
         say: function of a text, called as work goes on.
+
+    Raises:
+        ProcessError: If the rows cannot be written.
     """
 
-    def __init__(self, folder, task, num_rows, seed, say):
+    def __init__(self, folder, task, num_rows, seed, num_pairs, say):
         self._folder = folder
-        self._task = task
+        self._task = json.dumps(dataclasses.asdict(task))
+        self._num_pairs = num_pairs
         self._say = say
         say(f"{num_rows:,} rows ...")
-        self._base_entropy = base_entropy(write_rows(task, num_rows, seed, folder))
+        rows = [sys.executable, "-m", "benchmarks.training.rows", str(folder), str(num_rows), str(seed), self._task]
+        self._base_entropy = _printed(measure(rows, TIMEOUT_SECONDS, PROJECT))["base_entropy"]
 
     def run(self, name):
         """Runs a contender once, in a fresh process.
@@ -113,18 +123,17 @@ class Race:
             ProcessError: If the measurement fails.
         """
         self._say(f"{SMALL_TOWERS} ...")
-        output = measure(self._command(SMALL_TOWERS), TIMEOUT_SECONDS, PROJECT).output
-        return [ratio - 1 for ratio in json.loads(output.splitlines()[-1])["ratios"]]
+        measured = measure([*self._command(SMALL_TOWERS), str(self._num_pairs)], TIMEOUT_SECONDS, PROJECT)
+        return [ratio - 1 for ratio in _printed(measured)["ratios"]]
 
     def _command(self, name):
-        task = json.dumps(dataclasses.asdict(self._task))
         if name not in PEERS:
-            return [sys.executable, "-m", "benchmarks.training.product", name, str(self._folder), task]
+            return [sys.executable, "-m", "benchmarks.training.product", name, str(self._folder), self._task]
         peer, flags = (DEEPCTR, ["--compiled"]) if name == DEEPCTR_XLA else (name, [])
         script = PROJECT / "benchmarks" / "training" / "peers" / f"with_{peer}.py"
         # Their Keras is the newest, not ours.
         python = ["env", "-u", "TF_USE_LEGACY_KERAS", str(peer_python(peer))]
-        return [*python, str(script), str(arrays_path(self._folder)), task, *flags]
+        return [*python, str(script), str(arrays_path(self._folder)), self._task, *flags]
 
 
 def race_figures(race, peers, num_repeats):

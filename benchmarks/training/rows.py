@@ -1,8 +1,17 @@
-"""Rows of the race on disk: an .npz file for those who train on arrays, transformed TFRecords for the Trainer."""
+"""Rows of the race on disk: an .npz file for those who train on arrays, transformed TFRecords for the Trainer.
+
+`python -m benchmarks.training.rows FOLDER NUM_ROWS SEED TASK` writes them and prints {"base_entropy": ...}, the loss of who
+knows the labels' rates alone.
+"""
+
+import json
+import pathlib
+import sys
 
 import numpy as np
 
-from benchmarks.training.task import as_table, random_columns
+from benchmarks.training.paths import arrays_path
+from benchmarks.training.task import Task, as_table, base_entropy, random_columns
 from benchmarks.transformed import fit_transform, write_transformed
 
 # As many as the Trainer reads at a time.
@@ -30,37 +39,16 @@ def write_rows(task, num_rows, seed, folder):
     return columns
 
 
-def arrays_path(folder):
-    """Path of the rows as arrays.
+def main(arguments):
+    """Writes rows.
 
     Args:
-        folder: as of `write_rows`.
-
-    Returns:
-        `pathlib.Path`.
+        arguments: folder, number of rows, seed, `Task` as JSON.
     """
-    return folder / "columns.npz"
+    folder, num_rows, seed, task = arguments
+    columns = write_rows(Task(**json.loads(task)), int(num_rows), int(seed), pathlib.Path(folder))
+    print(json.dumps({"base_entropy": base_entropy(columns)}))
 
 
-def rows_glob(folder):
-    """Glob of the rows as transformed TFRecords.
-
-    Args:
-        folder: as of `write_rows`.
-
-    Returns:
-        Text.
-    """
-    return str(folder / "rows-*.gz")
-
-
-def transform_folder(folder):
-    """Folder of the transform.
-
-    Args:
-        folder: as of `write_rows`.
-
-    Returns:
-        `pathlib.Path`.
-    """
-    return folder / "output"
+if __name__ == "__main__":
+    main(sys.argv[1:])

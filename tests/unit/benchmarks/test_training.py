@@ -17,6 +17,7 @@ from benchmarks.figures import PROJECT, Figure
 from benchmarks.processes import Measured
 from benchmarks.training import __main__ as command
 from benchmarks.training import environments, product, race
+from benchmarks.training.paths import arrays_path, rows_glob, transform_folder
 from benchmarks.training.race import (
     NothingLearnedError,
     Race,
@@ -26,7 +27,7 @@ from benchmarks.training.race import (
     race_figures,
     small_tower_figures,
 )
-from benchmarks.training.rows import arrays_path, rows_glob, transform_folder, write_rows
+from benchmarks.training.rows import write_rows
 from benchmarks.training.task import CATEGORIES, LABELS, NUMBERS, Task, as_table, base_entropy, random_columns
 from data.schema import mask_name
 from models.packing import packed_spec, unpack
@@ -165,9 +166,11 @@ def started(monkeypatch, tmp_path):
         return outputs.pop(0)
 
     monkeypatch.setattr(race, "measure", measure)
-    monkeypatch.setattr(race, "write_rows", lambda *_: {LABELS: np.array([[0.0], [1.0]])})
     monkeypatch.setattr(race, "peer_python", lambda name: pathlib.Path("/env", name, "python"))
-    return Race(tmp_path, TINY, 2, 0, lambda _: None), commands, outputs
+    outputs.append(Measured('{"base_entropy": 0.6931}', 0))
+    runner = Race(tmp_path, TINY, 2, 5, 7, lambda _: None)
+    assert commands.pop()[1:6] == ["-m", "benchmarks.training.rows", str(tmp_path), "2", "5"]
+    return runner, commands, outputs
 
 
 def test_peers_run_in_their_own_environment_on_the_same_rows(started):
@@ -187,7 +190,7 @@ def test_peers_run_in_their_own_environment_on_the_same_rows(started):
     assert deepctr[5] == rechub[5] == str(arrays_path(pathlib.Path(ours[4])))
 
 
-@pytest.mark.parametrize("loss", [math.log(2), 0.9, math.nan])
+@pytest.mark.parametrize("loss", [0.6931, 0.9, math.nan])
 def test_who_does_not_learn_does_not_count(started, loss):
     runner, _, outputs = started
     outputs.append(printed(loss=loss))
@@ -200,6 +203,7 @@ def test_costs_are_what_exceeds_a_step(started):
     outputs.append(Measured('{"ratios": [1.02, 0.99]}', 0))
     assert runner.small_tower_costs() == pytest.approx([0.02, -0.01])
     assert commands[0][3] == "small_towers"
+    assert commands[0][6:] == ["7"]
 
 
 @pytest.mark.parametrize("name", environments.PEERS)
