@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from data.schema import mask_name
 from models.errors import TrainingError
-from models.metrics import MEASURES, evaluate, measures_of
+from models.measures.registry import stopping_names, validation_measures
+from models.metrics import MEASURES, evaluate
 
 # Rows of a batch; larger than a training batch, as nothing is kept for gradients.
 BATCH_ROWS = 4_096
@@ -100,7 +101,7 @@ def stopping_measures(tasks, spec):
     Returns:
         Tuple of "loss" and "<label> <measure>".
     """
-    return ("loss", *(f"{task.label} {name}" for task in tasks for name in _names(task, _has_users(spec))))
+    return stopping_names(tasks, _has_users(spec))
 
 
 def stopping_value(measure, validated, tasks):
@@ -130,14 +131,13 @@ def _has_users(spec):
     return _USER in spec and not spec[_USER].shape
 
 
-def _names(task, has_users):
-    return [name for name in measures_of(task) if has_users or MEASURES[name].keys is None]
-
-
 def _measures(tasks, labels, weights, predictions, users):
     groups = np.zeros(len(weights[tasks[0].label])) if users is None else users
     measures = evaluate(labels, weights, predictions, groups, tasks, num_pairs=NUM_PAIRS)
-    return {task.label: {name: measures[task.label][name].value for name in _names(task, users is not None)} for task in tasks}
+    return {
+        task.label: {name: measures[task.label][name].value for name in validation_measures(task, users is not None)}
+        for task in tasks
+    }
 
 
 def _joined(parts):

@@ -1,6 +1,7 @@
 """The configuration of a job: one frozen tree, each branch owned by its package, read from TOML."""
 
 import datetime
+import itertools
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from models.config import ModelConfig
 from models.train_config import TrainConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation_config import EvaluationConfig, check_gates, check_slice
-from pipeline.tuner_config import TunerConfig, check_tuner, with_values
+from pipeline.tuner_config import TunerConfig, check_stopping_measure, check_tuner, with_values
 from serving.config import ServingConfig
 
 if sys.version_info >= (3, 11):
@@ -167,6 +168,8 @@ class Config(FrozenConfig):
         if labels != set(LABELS):
             raise ValueError(f"model.tasks must be {', '.join(LABELS)}, which the service blends. Received: {sorted(labels)}")
         check_gates(self.evaluation.gates, self.model.tasks)
+        if self.train.early_stopping is not None:
+            check_stopping_measure("train.early_stopping.measure", self.train.early_stopping.measure, self.model)
         return self
 
     @pydantic.model_validator(mode="after")
@@ -221,7 +224,8 @@ def load(path, overrides=()):
 
     Args:
         path: TOML file.
-        overrides: strings `dotted.key=value`; a value that is not TOML is taken as a string.
+        overrides: strings `dotted.key=value`, entries of lists by their number from 0; a value that is not TOML is taken as a
+            string.
 
     Returns:
         `Config`.
@@ -253,12 +257,14 @@ def _apply(tree, override):
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *branches, leaf = key.split(".")
-    for branch in branches:
-        tree = tree.setdefault(branch, {})
-        if not isinstance(tree, dict):
+    parts = key.split(".")
+    for branch, below in itertools.pairwise(parts):
+        tree = tree[int(branch)] if isinstance(tree, list) else tree.setdefault(branch, {})
+        if not isinstance(tree, dict | list):
             raise ConfigError(f"--set {key}: {branch} is a value, not a table")
-    tree[leaf] = value
+        if isinstance(tree, list) and not (below.isdecimal() and int(below) < len(tree)):
+            raise ConfigError(f"--set {key}: entries of {branch} are numbered from 0 to {len(tree) - 1}. Received: {below}")
+    tree[int(parts[-1]) if isinstance(tree, list) else parts[-1]] = value
 
 
 def _describe(error, tree):
@@ -270,7 +276,7 @@ def _describe(error, tree):
         depth = len(problem["loc"])
         if problem["type"] == "too_short" and any(each[:depth] == problem["loc"] and len(each) > depth for each in locations):
             continue
-        key = _dotted_key(problem["loc"], tree)
+        key = _dotted_key(problem["loc"], tree, problem["type"] == "missing")
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"
@@ -282,13 +288,13 @@ def _describe(error, tree):
     return "; ".join(problems)
 
 
-def _dotted_key(location, tree):
-    """A problem's key as the user wrote it: a discriminated union adds its tag to the location."""
+def _dotted_key(location, tree, is_missing):
+    """A problem's key as the user wrote it, or should have: a union adds the tag of its member to the location."""
     parts = []
     for index, part in enumerate(location):
         is_last = index == len(location) - 1
         is_written = isinstance(tree, list) or (isinstance(tree, dict) and part in tree)
-        if not (is_written or is_last):
+        if not (is_written or (is_last and is_missing)):
             continue
         parts.append(str(part))
         tree = tree[part] if is_written else None

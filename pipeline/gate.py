@@ -127,6 +127,10 @@ def evaluate_candidate(candidate, in_service, in_service_name, tasks, evaluation
         measures = measure_task(task, candidate, in_service, evaluation.replicates, evaluation.ndcg_at)
         fault = obstacle(candidate, label)
         gate = judge(task, measures, evaluation.gate(label), in_service_name, fault)
+        # Rows without a known label are served like all others.
+        if not fault and (num_broken := np.count_nonzero(~np.isfinite(candidate.predictions[label]))):
+            line = f"{label}: {num_broken:,} predictions of rows without a known label are not finite"
+            gate = dataclasses.replace(gate, blocks=(line, *gate.blocks))
         if in_service is not None and (reason := obstacle(in_service, label)):
             gate = dataclasses.replace(gate, notes=(f"{label} is not compared with {in_service_name}: {reason}", *gate.notes))
         num_rows = int(np.count_nonzero(candidate.masks[label] > 0))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from data.config import FrozenConfig
-from models.measures.registry import measures_of
+from models.measures.registry import measures_of, stopping_names
 
 # Candidates of a key that are checked when the configuration is loaded.
 _MAX_CHECKED = 1_000
@@ -186,16 +186,19 @@ def check_tuner(config):
         config: `pipeline.config.Config` with a tuner.
 
     Raises:
-        ValueError: If a key is none of the configuration or is read before the training, a value is not allowed there, or the
-            measure is none of a task; names the key.
+        ValueError: If a key is none of the configuration or is read before the training, a value is not allowed there or
+            changes what trials are compared by, or the measure is none of a task; names the key.
     """
     tuner = config.tuner
-    measures = ["loss", *(f"{task.label} {name}" for task in config.model.tasks for name in measures_of(task))]
-    if tuner.measure not in measures:
-        raise ValueError(f"tuner.measure must be one of {', '.join(measures)}. Received: {tuner.measure}")
+    check_stopping_measure("tuner.measure", tuner.measure, config.model)
     alone = config.model_copy(update={"tuner": None})
     for key, choice in tuner.space.items():
         _require_trainable(key)
+        if tuner.measure == "loss" and key.startswith("model.tasks"):
+            raise ValueError(
+                f"tuner.space.{key} changes the loss that trials would be compared by; set tuner.measure to one of a task, "
+                f"as {config.model.tasks[0].label} {measures_of(config.model.tasks[0])[0]}"
+            )
         for value in choice.candidates:
             try:
                 alone.with_values({key: value})
@@ -206,6 +209,24 @@ def check_tuner(config):
                 raise ValueError(
                     f"tuner.space.{key} must not be {value!r}: {problem['msg'].removeprefix('Value error, ')}"
                 ) from None
+
+
+def check_stopping_measure(key, measure, model):
+    """Refuses a measure that validation rows cannot give.
+
+    Args:
+        key: dotted key of the measure.
+        measure: "loss", or a task's label and a measure.
+        model: `ModelConfig`; measures by user need the feature user_id.
+
+    Raises:
+        ValueError: If it is another one; names the key and the measures there are.
+    """
+    has_users = any(feature.name == "user_id" for feature in model.features)
+    measures = stopping_names(model.tasks, has_users)
+    if measure not in measures:
+        without = "" if has_users else " (gauc and ndcg need the feature user_id)"
+        raise ValueError(f"{key} must be one of {', '.join(measures)}{without}. Received: {measure}")
 
 
 def _require_trainable(key):

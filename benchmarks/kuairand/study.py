@@ -31,7 +31,7 @@ class Variant:
     has_small_towers: bool
 
     def applied(self, config):
-        """The job with this ranker, otherwise as configured.
+        """The job with this ranker, of one body, otherwise as configured.
 
         Args:
             config: `pipeline.config.Config`.
@@ -43,7 +43,8 @@ class Variant:
             return config
         small_tower = SMALL_TOWER if self.has_small_towers else None
         tree = config.model_dump()
-        tree["model"] |= {"body": BODIES[self.body].model_dump(), "small_tower": small_tower and small_tower.model_dump()}
+        own = {"body": BODIES[self.body].model_dump(), "small_tower": small_tower and small_tower.model_dump()}
+        tree["model"] |= {**own, "members": 1}
         return type(config).model_validate(tree)
 
 

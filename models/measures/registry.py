@@ -61,6 +61,32 @@ def measures_of(task):
     return _NAMES_BY_SERVED[task.head.serves]
 
 
+def validation_measures(task, has_users):
+    """Names of the measures of a task that validation rows can give.
+
+    Args:
+        task: `TaskConfig`.
+        has_users: whether the rows name their user, which GAUC and NDCG need.
+
+    Returns:
+        List of keys of `MEASURES`.
+    """
+    return [name for name in measures_of(task) if has_users or MEASURES[name].keys is None]
+
+
+def stopping_names(tasks, has_users):
+    """Names by which a training may be stopped, and trials of a search be compared.
+
+    Args:
+        tasks: `TaskConfig`s.
+        has_users: as of `validation_measures`.
+
+    Returns:
+        Tuple of "loss" and "<label> <measure>".
+    """
+    return ("loss", *(f"{task.label} {name}" for task in tasks for name in validation_measures(task, has_users)))
+
+
 def statistic_of(name, truths, predictions, weights=None, *, groups=None, lists=None, k=10, num_pairs=NUM_PAIRS, seed=0):
     """A measure of these rows as a statistic.
 

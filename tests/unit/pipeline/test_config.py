@@ -62,6 +62,7 @@ def test_configuration_is_frozen(config):
         ('job.name="quoted"', lambda c: c.job.name, "quoted"),
         ("model.tower_units=[8, 4]", lambda c: c.model.tower_units, (8, 4)),
         ("evaluation.gates.click.floor=0.7", lambda c: c.evaluation.gate("click").floor, 0.7),
+        ("model.features.0.default=x", lambda c: c.model.features[0].default, "x"),
     ],
 )
 def test_overrides(write, tree, override, read, value):
@@ -90,6 +91,16 @@ def test_overrides(write, tree, override, read, value):
         ("job.name=no spaces", r"job\.name: "),
         ("learning_rate", r"--set must be of the form dotted\.key=value\. Received: learning_rate"),
         ("job.name.first=1", r"--set job\.name\.first: name is a value, not a table"),
+        (
+            "model.features.9.name=x",
+            r"--set model\.features\.9\.name: entries of features are numbered from 0 to .* Received: 9",
+        ),
+        ("model.features.first=1", r"--set model\.features\.first: entries of features .* Received: first"),
+        ("model.features.0.dimension=wide", r"model\.features\.0\.dimension: .*Received: 'wide'"),
+        (
+            'tuner={trials=1, space={"train.learning_rate"={min=2, max=1}}}',
+            r"tuner\.space\.train\.learning_rate: min must be below max",
+        ),
     ],
 )
 def test_wrong_overrides_name_the_key(write, tree, override, message):

@@ -195,6 +195,17 @@ def test_scores_that_are_no_numbers_are_held_back():
     assert result.task("click").reliability == ()
 
 
+def test_a_score_that_is_no_number_holds_back_though_its_label_is_unknown():
+    rows = scored()
+    broken = rows.predictions["watch_seconds"].copy()
+    broken[np.flatnonzero(rows.masks["watch_seconds"] == 0)[:5]] = np.nan
+    broken = with_predictions(rows, watch_seconds=broken)
+    line = "watch_seconds: 5 predictions of rows without a known label are not finite"
+    assert judged(broken, rows).blocks == (line,)
+    # As the model in service it can be compared with all the same.
+    assert judged(rows, broken).task("watch_seconds").measures["xauc"].change is not None
+
+
 def test_model_without_a_task_is_held_back():
     rows = scored()
     without = dataclasses.replace(rows, predictions={label: rows.predictions[label] for label in ("click", "watch_seconds")})

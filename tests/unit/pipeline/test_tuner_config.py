@@ -57,6 +57,14 @@ def test_a_job_without_a_tuner_has_none(config):
             {"space": {"train": {"learning_rate": {"min": 1, "max": 2}}}},
             r'keys must stand in quotes, as "train\.learning_rate"',
         ),
+        (
+            {"space": {"model.tasks.0.weight": {"min": 0.1, "max": 2.0}}},
+            r"tuner\.space\.model\.tasks\.0\.weight changes the loss .*set tuner\.measure to one of a task, as click auc",
+        ),
+        (
+            {"measure": "click gauc"},
+            r"tuner\.measure must be one of .*gauc and ndcg need the feature user_id\)\. Received: click gauc",
+        ),
         ({"measure": "click accuracy"}, r"tuner\.measure must be one of loss, click auc, .*Received: click accuracy"),
         (
             {"space": {"train.learning_rate": {"min": 0.1, "max": 0.01}}},
@@ -127,3 +135,23 @@ def test_no_search_gives_no_values():
 def test_defaults_of_a_tuner():
     tuner = TunerConfig(trials=2, space={"train.learning_rate": {"min": 0.1, "max": 0.2}})
     assert (tuner.algorithm, tuner.measure, tuner.epochs) == ("bayesian", "loss", None)
+
+
+def test_weights_of_tasks_are_searched_by_a_measure_of_a_task(tree):
+    space = {"model.tasks.0.weight": {"min": 0.1, "max": 2.0}}
+    assert Config.model_validate(with_tuner(tree, space=space, measure="click auc")).tuner.space
+
+
+@pytest.mark.parametrize("measure", ["click accuracy", "clicks auc", "click gauc"])
+def test_a_measure_that_validation_rows_cannot_give_does_not_stop_a_training(tree, measure):
+    tree["data"].setdefault("split", {})["validation_days"] = 1
+    tree["train"] = {"early_stopping": {"measure": measure}}
+    with pytest.raises(ValueError, match=rf"train\.early_stopping\.measure must be one of loss, .* Received: {measure}"):
+        Config.model_validate(tree)
+    tree["train"] = {"early_stopping": {"measure": "click auc"}}
+    assert Config.model_validate(tree).train.early_stopping.measure == "click auc"
+
+
+def test_users_are_known_by_their_feature(tree):
+    tree["model"]["features"] = [{"kind": "categorical", "name": "user_id"}]
+    assert Config.model_validate(with_tuner(tree, measure="click gauc", space={"train.batch_size": SPACE["train.batch_size"]}))
