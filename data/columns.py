@@ -10,6 +10,7 @@ from data.schema import (
     IMPRESSION_SCHEMA,
     LABELS,
     SAMPLING_RATE,
+    ColumnType,
     mask_name,
     weight_name,
 )
@@ -27,19 +28,19 @@ def aggregate_column(aggregate):
     """Name of the column of an aggregate.
 
     Args:
-        aggregate: `data.config.AggregateConfig`.
+        aggregate: `data.history_config.AggregateConfig`.
 
     Returns:
-        As `user_history`, or `user_tag_history` for a pair.
+        The aggregate's own name; without one as `user_history`, or `user_tag_history` for a pair.
     """
-    return "_".join([*(name.removesuffix("_id") for name in aggregate.key), "history"])
+    return aggregate.name or "_".join([*(name.removesuffix("_id") for name in aggregate.key), "history"])
 
 
 def aggregate_entries(aggregate):
     """What each number of an aggregate's column is, in order.
 
     Args:
-        aggregate: `data.config.AggregateConfig`.
+        aggregate: `data.history_config.AggregateConfig`.
 
     Returns:
         Tuple of names as `click_rate_7d`.
@@ -51,8 +52,8 @@ def empty_aggregate(aggregate, history):
     """An aggregate's numbers for a key without history: 0 impressions, and the priors.
 
     Args:
-        aggregate: `data.config.AggregateConfig`.
-        history: `data.config.HistoryConfig`.
+        aggregate: `data.history_config.AggregateConfig`.
+        history: `data.history_config.HistoryConfig`.
 
     Returns:
         List of floats in the order of `aggregate_entries`.
@@ -65,7 +66,7 @@ def history_fields(history):
     """Fields of the features of the past.
 
     Args:
-        history: `data.config.HistoryConfig`, or None.
+        history: `data.history_config.HistoryConfig`, or None.
 
     Returns:
         List of `pyarrow.Field`; aggregates are lists of float32 of a fixed length, sequences lists of strings.
@@ -79,6 +80,34 @@ def history_fields(history):
     return fields
 
 
+def item_types(config):
+    """Types of the columns that an item has: declared ones and buckets of them.
+
+    Args:
+        config: `data.config.DataConfig`.
+
+    Returns:
+        `ColumnType` by name.
+    """
+    return config.item_columns | _bucket_types(config, config.item_columns)
+
+
+def context_types(config):
+    """Types of the columns that the moment of an impression has: its surface, declared ones and buckets of them.
+
+    Args:
+        config: `data.config.DataConfig`.
+
+    Returns:
+        `ColumnType` by name.
+    """
+    return {"surface": ColumnType.STRING} | config.context_columns | _bucket_types(config, config.context_columns)
+
+
+def _bucket_types(config, columns):
+    return {name: ColumnType.STRING for name, bucket in config.bucket_columns.items() if bucket.column in columns}
+
+
 def candidate_columns(config):
     """Columns whose value differs by candidate in a request; those of the user and of the context are the same for all.
 
@@ -89,9 +118,10 @@ def candidate_columns(config):
         Tuple of names.
     """
     history = config.history
-    names = ["item_id", "position", *config.item_columns]
+    of_items = item_types(config)
+    names = ["item_id", "position", *of_items]
     if history is not None:
-        names += [aggregate_column(aggregate) for aggregate in history.aggregates if aggregate.key != ("user_id",)]
+        names += [aggregate_column(one) for one in history.aggregates if one.key[-1] in ("item_id", *of_items)]
         names += [ITEM_AGE_HOURS] * history.has_ages
     return tuple(names)
 
@@ -123,6 +153,7 @@ def labelled_schema(config):
     fields.append(pa.field(IMPRESSED_AT_MS, pa.int64(), nullable=False))
     for columns in (config.context_columns, config.user_columns, config.item_columns):
         fields += [pa.field(name, ARROW_TYPE_BY_COLUMN_TYPE[type_]) for name, type_ in columns.items()]
+    fields += [pa.field(name, pa.string()) for name in config.bucket_columns]
     fields += history_fields(config.history)
     names = [*LABELS, *map(mask_name, LABELS)]
     if config.attribution.delayed == "weight":

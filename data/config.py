@@ -1,11 +1,13 @@
 """Configuration of ingestion: what counts as satisfaction, what the past tells, how days are split."""
 
 import datetime
+import itertools
 from typing import Annotated, Literal
 
 import pydantic
 
-from data.columns import HISTORY_KEYS, labelled_schema
+from data.columns import HISTORY_KEYS, context_types, item_types, labelled_schema
+from data.history_config import HistoryConfig
 from data.schema import (
     FIRST_IMPRESSED_AT_MS,
     LAST_IMPRESSED_AT_MS,
@@ -93,100 +95,6 @@ class SatisfactionConfig(FrozenConfig):
         return self
 
 
-Window = Annotated[str, pydantic.Field(pattern=r"^([1-9]\d*[hd]|all)$")]
-Measure = Literal["impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"]
-
-
-class AggregateConfig(FrozenConfig):
-    """What happened in the past to one user, item, author, ..., or to a user with a category: one column of numbers.
-
-    Attributes:
-        key: "user_id", "item_id" or an item column; or "user_id" and an item column.
-        windows: trailing windows, as "12h", "7d" or "all".
-        measures: impressions, smoothed rates per impression, smoothed mean watch time per impression.
-        refresh_hours: as of `HistoryConfig`, of this aggregate alone; None for that of all.
-    """
-
-    key: tuple[str, ...] = pydantic.Field(min_length=1, max_length=2)
-    windows: tuple[Window, ...] = pydantic.Field(("1d", "7d", "all"), min_length=1)
-    measures: tuple[Measure, ...] = pydantic.Field(
-        ("impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"), min_length=1
-    )
-    refresh_hours: float | None = pydantic.Field(None, ge=0)
-
-    @pydantic.model_validator(mode="after")
-    def _names_differ(self):
-        for key, values in (("key", self.key), ("windows", self.windows), ("measures", self.measures)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key} must hold every name once. Received: {list(values)}")
-        return self
-
-
-class SequenceConfig(FrozenConfig):
-    """The user's last items, or their categories, newest first: one column of strings.
-
-    Attributes:
-        name: of the column.
-        column: "item_id" or an item column of strings.
-        signal: what must have happened: shown, clicked, long watched or satisfied.
-        length: at most so many.
-        refresh_hours: as of `HistoryConfig`, of this sequence alone; None for that of all.
-    """
-
-    name: str
-    column: str = "item_id"
-    signal: Literal["impression", "click", "long_watch", "satisfaction"] = "click"
-    length: int = pydantic.Field(20, ge=1)
-    refresh_hours: float | None = pydantic.Field(None, ge=0)
-
-
-class HistoryConfig(FrozenConfig):
-    """Features of the past. For an impression at time t only what happened before t - delay counts.
-
-    Attributes:
-        delay_seconds: how long an event takes until a feature can know of it.
-        refresh_hours: hours between refreshes of the features, counted from midnight in `data.timezone` where they divide a
-            day, else from 1970; 0 for at once. Features of an impression then stand as at the last refresh. An aggregate or a
-            sequence may have its own; ages follow this one.
-        aggregates: counts and smoothed rates.
-        sequences: the user's last items or categories.
-        prior: by measure (click_rate, long_watch_rate, satisfaction_rate, watch_seconds), its value without any history.
-        prior_impressions: how many impressions the prior weighs.
-        long_watch_seconds: total watch time of an impression from which on it was watched long.
-        has_ages: whether the columns `item_age_hours` and `user_idle_hours` (since the user's last impression) are added.
-        published_column: item column with the time of publication (ISO 8601, or a number in ms); None counts an item's age
-            from its first impression in the logs.
-    """
-
-    delay_seconds: float = pydantic.Field(600.0, ge=0)
-    refresh_hours: float = pydantic.Field(0.0, ge=0)
-    aggregates: tuple[AggregateConfig, ...] = (AggregateConfig(key=("user_id",)), AggregateConfig(key=("item_id",)))
-    sequences: tuple[SequenceConfig, ...] = ()
-    prior: dict[Literal["click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"], float] = {}
-    prior_impressions: float = pydantic.Field(20.0, gt=0)
-    long_watch_seconds: float = pydantic.Field(18.0, gt=0)
-    has_ages: bool = True
-    published_column: str | None = None
-
-    def refresh_of(self, feature):
-        """Hours between refreshes of an aggregate or a sequence.
-
-        Args:
-            feature: `AggregateConfig` or `SequenceConfig`.
-
-        Returns:
-            Hours; 0 for at once.
-        """
-        return self.refresh_hours if feature.refresh_hours is None else feature.refresh_hours
-
-    @pydantic.model_validator(mode="after")
-    def _prior_is_a_rate(self):
-        for measure, value in self.prior.items():
-            if value < 0 or (measure.endswith("_rate") and value > 1):
-                raise ValueError(f"prior.{measure} must be a rate within 0 and 1, or seconds from 0. Received: {value}")
-        return self
-
-
 class NegativeSamplingConfig(FrozenConfig):
     """Training rows without click and without satisfaction are thinned; `sampling_rate` in every row records by how much.
 
@@ -241,6 +149,25 @@ class SplitConfig(FrozenConfig):
         return self
 
 
+class BucketConfig(FrozenConfig):
+    """A string column made of a numeric one: the number of the bucket that a value lies in, as "0", "1", ...
+
+    Attributes:
+        column: numeric item or context column.
+        edges: ascending; bucket 0 lies below the first, a value on an edge in the bucket above it. A missing value, and one
+            that is no number, has no bucket. Edges of a float column are rounded to 32 bits, as its values are.
+    """
+
+    column: str
+    edges: tuple[float, ...] = pydantic.Field(min_length=1)
+
+    @pydantic.model_validator(mode="after")
+    def _edges_ascend(self):
+        if any(low >= high for low, high in itertools.pairwise(self.edges)):
+            raise ValueError(f"edges must ascend. Received: {list(self.edges)}")
+        return self
+
+
 _RESERVED_COLUMNS = ("impressed_at", "is_dropped", LAST_IMPRESSED_AT_MS, FIRST_IMPRESSED_AT_MS, PUBLISHED_AT_MS)
 
 
@@ -252,6 +179,7 @@ class DataConfig(FrozenConfig):
         context_columns: further impression columns to keep, with their types.
         user_columns: columns of the user table to keep, with their types.
         item_columns: columns of the item table to keep, with their types.
+        bucket_columns: columns made of those by `BucketConfig`.
         timezone: IANA name; decides on which day an impression falls where the log has no `day`.
         attribution: windows of signals, delayed labels.
         satisfaction: definition of the satisfaction label.
@@ -269,6 +197,7 @@ class DataConfig(FrozenConfig):
     context_columns: dict[str, ColumnType] = {}
     user_columns: dict[str, ColumnType] = {}
     item_columns: dict[str, ColumnType] = {}
+    bucket_columns: dict[str, BucketConfig] = {}
     timezone: str = "UTC"
     attribution: AttributionConfig = AttributionConfig()
     satisfaction: SatisfactionConfig = SatisfactionConfig()
@@ -281,19 +210,32 @@ class DataConfig(FrozenConfig):
     simulator: SimulatorConfig | None = None
 
     @pydantic.model_validator(mode="after")
+    def _buckets_have_numbers(self):
+        declared = self.item_columns | self.context_columns
+        for name, bucket in self.bucket_columns.items():
+            if declared.get(bucket.column) not in (ColumnType.INT, ColumnType.FLOAT):
+                raise ValueError(
+                    f"bucket_columns.{name}.column must be a numeric column of data.item_columns or data.context_columns. "
+                    f"Received: {bucket.column}"
+                )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _history_columns_exist(self):
         if self.history is None:
             return self
+        of_items = item_types(self)
         for index, aggregate in enumerate(self.history.aggregates):
             is_pair = len(aggregate.key) == 2
-            allowed = self.item_columns if is_pair else {*HISTORY_KEYS, *self.item_columns}
+            allowed = of_items | context_types(self) if is_pair else {*HISTORY_KEYS, *of_items}
             if (is_pair and aggregate.key[0] != "user_id") or aggregate.key[-1] not in allowed:
                 raise ValueError(
-                    f"history.aggregates.{index}.key must be user_id, item_id, a column of data.item_columns, or user_id and "
-                    f"such a column. Received: {list(aggregate.key)}"
+                    f"history.aggregates.{index}.key must be user_id, item_id, a column of data.item_columns or a bucket of "
+                    f"one; or user_id and such a column, surface, a column of data.context_columns or a bucket of one. "
+                    f"Received: {list(aggregate.key)}"
                 )
         for index, sequence in enumerate(self.history.sequences):
-            if sequence.column != "item_id" and self.item_columns.get(sequence.column) != ColumnType.STRING:
+            if sequence.column != "item_id" and of_items.get(sequence.column) != ColumnType.STRING:
                 raise ValueError(
                     f"history.sequences.{index}.column must be item_id or a string column of data.item_columns. "
                     f"Received: {sequence.column}"

@@ -16,14 +16,15 @@ import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsList, AsSingleton, PBegin, PDone
 
-from data import ingest, outputs, stages, tables
+from data import buckets, ingest, outputs, stages, tables
 from data.batches import distinct_keys
 from data.columns import aggregate_column, empty_aggregate
 from data.delays import DelayCounts
 from data.extent import merge_extents
 from data.history.facts import keyed_columns
+from data.history.features import pair_aggregates
 from data.report import LABEL_COUNTS_FILE, merge_label_counts, to_json
-from data.schema import EMPTY_HISTORY_FILE, ITEMS_TABLE, USERS_TABLE, pair_table_name
+from data.schema import BUCKETS_FILE, EMPTY_HISTORY_FILE, ITEMS_TABLE, USERS_TABLE, pair_table_name
 from data.sources.events import ENGAGEMENTS, IMPRESSIONS, ITEMS, LOGS, USERS
 from data.spill import read_parts
 
@@ -118,9 +119,11 @@ class IngestLogs(beam.PTransform):
     def _files(self):
         """Folders, each with the names of its files."""
         history = self._config.history
-        pairs = [pair_table_name(aggregate.key[1]) for aggregate in tables.pair_aggregates(history)]
         empty = [] if history is None else [EMPTY_HISTORY_FILE]
-        yield self._tables_uri, [USERS_TABLE, ITEMS_TABLE, *pairs, *empty]
+        yield (
+            self._tables_uri,
+            [USERS_TABLE, ITEMS_TABLE, BUCKETS_FILE, *map(pair_table_name, pair_aggregates(history)), *empty],
+        )
         yield self._report_uri, [LABEL_COUNTS_FILE, DEAD_LETTER_FILE]
 
 
@@ -167,14 +170,16 @@ class _WriteFile(beam.DoFn):
         elif name == EMPTY_HISTORY_FILE:
             empty = {aggregate_column(one): empty_aggregate(one, config.history) for one in config.history.aggregates}
             _write_text(path, [json.dumps(empty)])
+        elif name == BUCKETS_FILE:
+            _write_text(path, [buckets.to_json(buckets.bucketings(config))])
         elif name == LABEL_COUNTS_FILE:
             _write_text(path, [to_json(merge_label_counts(sides[stages.LABEL_COUNTS]))])
         elif name == DEAD_LETTER_FILE:
             _write_text(path, _letters(sides[_DEAD_LETTERS]))
         else:
-            (aggregate,) = (one for one in tables.pair_aggregates(config.history) if pair_table_name(one.key[1]) == name)
-            own = [(number, part) for column, number, part in sides[stages.PAIR_PIECES] if column == aggregate.key[1]]
-            _write_pieces(path, tables.pair_table_schema(aggregate, config), own)
+            (own_column,) = (column for column in pair_aggregates(config.history) if pair_table_name(column) == name)
+            own = [(number, part) for column, number, part in sides[stages.PAIR_PIECES] if column == own_column]
+            _write_pieces(path, tables.pair_table_schema(own_column, config), own)
 
 
 def _merged(counts):

@@ -115,6 +115,8 @@ USERS_TABLE = "users.parquet"
 ITEMS_TABLE = "items.parquet"
 # Aggregates of those who are in no table, as JSON: list of numbers by column.
 EMPTY_HISTORY_FILE = "empty_history.json"
+# How columns of buckets follow from others, as JSON: column, type and edges by name.
+BUCKETS_FILE = "buckets.json"
 
 
 def mask_name(label):
@@ -142,10 +144,10 @@ def weight_name(label):
 
 
 def pair_table_name(column):
-    """File name of the table of users with an item column.
+    """File name of the table of users with the values of a column.
 
     Args:
-        column: item column.
+        column: of items, or of the context.
 
     Returns:
         File name.

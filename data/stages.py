@@ -16,6 +16,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from data import batches, ingest, outputs, tables
 from data.attribution import attribute, fill_users
+from data.buckets import append_buckets, bucketings
 from data.columns import history_fields
 from data.counts import NAMESPACE, REASON_NAMESPACE
 from data.delays import delay_counts
@@ -173,6 +174,7 @@ class LabelPartition(_Stage):
         count("users_duplicate", users.num_rows - distinct_users.num_rows)
         items = _distinct_items(item_parts, config)
         rows = batches.join_columns(batches.join_columns(rows, distinct_users, "user_id"), items, "item_id")
+        rows = append_buckets(rows, bucketings(config))
         yield TaggedOutput(LABEL_COUNTS, label_counts(rows))
         if config.attribution.delayed == "weight":
             yield TaggedOutput(DELAYS, delay_counts(rows, result.events, config, watermark_us))

@@ -1,4 +1,4 @@
-"""The tables that a service looks up: users, items, and pairs of a user and an item column, with their history.
+"""The tables that a service looks up: users, items, and pairs of a user and a column of items or context; their history.
 
 Their history stands as of the end of the logs: the numbers that an impression then would have got.
 """
@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.batches import add_keys, join_columns
-from data.columns import SEQUENCE, VECTOR, aggregate_column, empty_aggregate
+from data.buckets import append_buckets, item_bucketings
+from data.columns import SEQUENCE, VECTOR, aggregate_column, context_types, empty_aggregate, item_types
 from data.history.ages import published_at_ms
+from data.history.features import pair_aggregates
 from data.schema import ARROW_TYPE_BY_COLUMN_TYPE, FIRST_IMPRESSED_AT_MS, LAST_IMPRESSED_AT_MS, PUBLISHED_AT_MS
 
 
@@ -25,18 +27,6 @@ def declared_schema(key, columns):
     """
     fields = [pa.field(name, ARROW_TYPE_BY_COLUMN_TYPE[type_]) for name, type_ in columns.items()]
     return pa.schema([pa.field(key, pa.string()), *fields])
-
-
-def pair_aggregates(history):
-    """Aggregates of a user with an item column.
-
-    Args:
-        history: `HistoryConfig`, or None.
-
-    Returns:
-        List of `AggregateConfig`.
-    """
-    return [aggregate for aggregate in history.aggregates if len(aggregate.key) == 2] if history else []
 
 
 def user_table_schema(config):
@@ -57,19 +47,19 @@ def user_table_schema(config):
     return pa.schema(fields)
 
 
-def pair_table_schema(aggregate, config):
-    """Schema of the published table of a user with an item column.
+def pair_table_schema(column, config):
+    """Schema of the published table of a user with a column of items or of the context.
 
     Args:
-        aggregate: `AggregateConfig` with two keys.
+        column: the second of a pair's key.
         config: `DataConfig`.
 
     Returns:
         `pyarrow.Schema`.
     """
-    type_ = ARROW_TYPE_BY_COLUMN_TYPE[config.item_columns[aggregate.key[1]]]
-    vector = pa.field(aggregate_column(aggregate), VECTOR)
-    return pa.schema([pa.field("user_id", pa.string()), pa.field(aggregate.key[1], type_), vector])
+    type_ = ARROW_TYPE_BY_COLUMN_TYPE[(item_types(config) | context_types(config))[column]]
+    vectors = [pa.field(aggregate_column(aggregate), VECTOR) for aggregate in pair_aggregates(config.history)[column]]
+    return pa.schema([pa.field("user_id", pa.string()), pa.field(column, type_), *vectors])
 
 
 def item_table_schema(config):
@@ -81,7 +71,7 @@ def item_table_schema(config):
     Returns:
         `pyarrow.Schema`.
     """
-    fields = list(declared_schema("item_id", config.item_columns))
+    fields = list(declared_schema("item_id", item_types(config)))
     fields += [pa.field(aggregate_column(a), VECTOR) for a in _keyed_aggregates(config.history)]
     if config.history is not None and config.history.has_ages:
         fields.append(
@@ -120,7 +110,7 @@ def item_table(declared, seen, states, config):
     Returns:
         `pyarrow.Table` in `item_table_schema(config)`, sorted by item.
     """
-    table = add_keys(declared, "item_id", seen)
+    table = append_buckets(add_keys(declared, "item_id", seen), item_bucketings(config))
     for column, state in states.items():
         keyed = join_columns(pa.table({"key": table[column]}), state, "key")
         for name in state.column_names[1:]:

@@ -70,7 +70,7 @@ def page_text(of_past, of_best, of_refresh, history):
         of_past: `Gain`s of the past against the same ranker without it.
         of_best: `Gain`s of the past against a ranker without it in its best form.
         of_refresh: `Gain`s of the shipped refresh against the other.
-        history: `data.config.HistoryConfig` as shipped.
+        history: `data.history_config.HistoryConfig` as shipped.
 
     Returns:
         Text.

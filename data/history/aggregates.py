@@ -20,8 +20,8 @@ def aggregate_features(facts, fact_codes, query_codes, query_cutoffs, aggregate,
         fact_codes: (facts,) int64, key of each fact; -1 for none.
         query_codes: (queries,) int64, keys of the same code; -1 has the empty aggregate.
         query_cutoffs: (queries,) int64, microseconds since 1970, UTC, from `data.history.timeline.cutoffs`.
-        aggregate: `data.config.AggregateConfig`; windows and measures are read.
-        history: `data.config.HistoryConfig`; priors are read.
+        aggregate: `data.history_config.AggregateConfig`; windows and measures are read.
+        history: `data.history_config.HistoryConfig`; priors are read.
 
     Returns:
         (queries, entries) float32 in the order of `data.columns.aggregate_entries`.

@@ -108,7 +108,7 @@ def keyed_columns(history):
     """Columns of the item side whose facts meet in a pass by key.
 
     Args:
-        history: `data.config.HistoryConfig`, or None.
+        history: `data.history_config.HistoryConfig`, or None.
 
     Returns:
         Tuple of names: the keys of aggregates that are not of a user, and `item_id` where it gives an item's age.
@@ -116,16 +116,16 @@ def keyed_columns(history):
     if history is None:
         return ()
     names = [aggregate.key[0] for aggregate in history.aggregates if aggregate.key[0] != "user_id"]
-    if counts_item_age(history) and "item_id" not in names:
+    if counts_item_age(history):
         names.append("item_id")
-    return tuple(names)
+    return tuple(dict.fromkeys(names))
 
 
 def counts_item_age(history):
     """Whether `item_age_hours` counts from an item's first impression.
 
     Args:
-        history: `data.config.HistoryConfig`.
+        history: `data.history_config.HistoryConfig`.
 
     Returns:
         bool; False where it counts from a publication, or is not wanted.
@@ -133,22 +133,22 @@ def counts_item_age(history):
     return history.has_ages and history.published_column is None
 
 
-def keyed_aggregate(column, history):
-    """The aggregate of a key column of the item side.
+def keyed_aggregates(column, history):
+    """The aggregates of a key column of the item side.
 
     Args:
         column: one of `keyed_columns`.
-        history: `data.config.HistoryConfig`.
+        history: `data.history_config.HistoryConfig`.
 
     Returns:
-        `data.config.AggregateConfig`, or None where the column only gives ages.
+        Tuple of `data.history_config.AggregateConfig`; none where the column only gives ages.
 
     Raises:
         ValueError: If the column is not one of `keyed_columns`.
     """
     if column not in keyed_columns(history):
         raise ValueError(f"column must be one of {keyed_columns(history)}. Received: {column}")
-    return next((aggregate for aggregate in history.aggregates if aggregate.key == (column,)), None)
+    return tuple(aggregate for aggregate in history.aggregates if aggregate.key == (column,))
 
 
 def keyed_facts(rows, facts, column, config):
@@ -167,8 +167,8 @@ def keyed_facts(rows, facts, column, config):
     Raises:
         ValueError: If the column is not one of `keyed_columns`.
     """
-    aggregate = keyed_aggregate(column, config.history)
-    wanted = {Signal.IMPRESSION, *(SIGNAL_BY_MEASURE[measure] for measure in (aggregate.measures if aggregate else ()))}
+    measures = {measure for aggregate in keyed_aggregates(column, config.history) for measure in aggregate.measures}
+    wanted = {Signal.IMPRESSION, *map(SIGNAL_BY_MEASURE.get, measures)}
     codes, values = encoded(rows[column])
     codes = codes[np.asarray(facts["row"])]
     kept = np.flatnonzero((codes >= 0) & np.isin(np.asarray(facts["signal"]), list(wanted)))

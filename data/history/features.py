@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from data.columns import ITEM_AGE_HOURS, USER_IDLE_HOURS, VECTOR, aggregate_column, empty_aggregate, history_fields
 from data.history.ages import first_impressed_at_ms, hours_between, last_impressed_at_ms, milliseconds, published_at_ms
 from data.history.aggregates import aggregate_features
-from data.history.facts import Signal, counts_item_age, keyed_aggregate, keyed_columns
+from data.history.facts import Signal, counts_item_age, keyed_aggregates, keyed_columns
 from data.history.sequences import sequence_features
 from data.history.timeline import cutoffs, key_codes
 from data.labels import microseconds_of
@@ -19,7 +19,7 @@ def user_features(rows, facts, config):
     """Features of the user side: aggregates of users and of users with a category, sequences, hours since the last visit.
 
     Args:
-        rows: `pyarrow.Table`, all impressions of some users, with the item columns that the history names.
+        rows: `pyarrow.Table`, all impressions of some users, with the columns that the history names.
         facts: `pyarrow.Table` of these rows from `data.history.facts.facts_of`, in any order.
         config: `data.config.DataConfig` with a history.
 
@@ -57,20 +57,20 @@ def keyed_features(facts, column, config):
         config: `data.config.DataConfig` with a history.
 
     Returns:
-        `pyarrow.Table`: partition and row of each impression; the aggregate's column where there is one; `item_age_hours`
-        for `item_id` where it counts from the first impression.
+        `pyarrow.Table`: partition and row of each impression; the columns of the key's aggregates; `item_age_hours` for
+        `item_id` where it counts from the first impression.
 
     Raises:
         ValueError: If the column is not one of `keyed_columns`.
     """
     history = config.history
-    aggregate = keyed_aggregate(column, history)
+    aggregates = keyed_aggregates(column, history)
     codes = key_codes(facts, ["key"])
     queries = np.flatnonzero(np.asarray(facts["signal"]) == Signal.IMPRESSION)
     impressed_at = np.asarray(facts["at"])[queries]
     cutoffs_at = _cutoffs_by_refresh(impressed_at, config)
     features = facts.select(["partition", "row"]).take(pa.array(queries))
-    if aggregate is not None:
+    for aggregate in aggregates:
         query_cutoffs = cutoffs_at(history.refresh_of(aggregate))
         values = vectors(aggregate_features(facts, codes, codes[queries], query_cutoffs, aggregate, history))
         features = features.append_column(pa.field(aggregate_column(aggregate), VECTOR, nullable=False), values)
@@ -103,8 +103,7 @@ def attach_features(rows, user_table, keyed_tables_by_column, config):
     for column in keyed_columns(history):
         tables = keyed_tables_by_column.get(column, [])
         _check_coverage(rows, column, tables)
-        aggregate = keyed_aggregate(column, history)
-        if aggregate is not None:
+        for aggregate in keyed_aggregates(column, history):
             columns[aggregate_column(aggregate)] = _placed_vectors(rows.num_rows, tables, aggregate, history)
         if column == "item_id" and counts_item_age(history):
             columns[ITEM_AGE_HOURS] = _placed(rows.num_rows, tables, ITEM_AGE_HOURS)
@@ -120,12 +119,28 @@ def user_aggregates(history):
     """Aggregates of users, alone or with a category.
 
     Args:
-        history: `data.config.HistoryConfig`.
+        history: `data.history_config.HistoryConfig`.
 
     Returns:
-        Tuple of `data.config.AggregateConfig`.
+        Tuple of `data.history_config.AggregateConfig`.
     """
     return tuple(aggregate for aggregate in history.aggregates if aggregate.key[0] == "user_id")
+
+
+def pair_aggregates(history):
+    """Aggregates of users with a category.
+
+    Args:
+        history: `data.history_config.HistoryConfig`, or None.
+
+    Returns:
+        By second column of the pair, list of `data.history_config.AggregateConfig`.
+    """
+    by_column = {}
+    for aggregate in history.aggregates if history else ():
+        if len(aggregate.key) == 2:
+            by_column.setdefault(aggregate.key[1], []).append(aggregate)
+    return by_column
 
 
 def _cutoffs_by_refresh(impressed_at, config):

@@ -20,7 +20,7 @@ def sequence_features(facts, values, fact_codes, query_codes, query_cutoffs, seq
         fact_codes: (facts,) int64, user of each fact.
         query_codes: (queries,) int64, users of the same code.
         query_cutoffs: (queries,) int64, microseconds since 1970, UTC, from `data.history.timeline.cutoffs`.
-        sequence: `data.config.SequenceConfig`; signal and length are read.
+        sequence: `data.history_config.SequenceConfig`; signal and length are read.
 
     Returns:
         Arrow array of (queries,) lists of strings, at most `length` long.

@@ -6,8 +6,8 @@ import pyarrow as pa
 from data.columns import aggregate_column
 from data.history.ages import first_impressed_at_ms, last_impressed_at_ms
 from data.history.aggregates import aggregate_features
-from data.history.facts import counts_item_age, keyed_aggregate
-from data.history.features import user_aggregates, vectors
+from data.history.facts import counts_item_age, keyed_aggregates
+from data.history.features import pair_aggregates, user_aggregates, vectors
 from data.history.sequences import sequence_features
 from data.history.timeline import cutoffs, delay_us, key_codes
 from data.schema import FIRST_IMPRESSED_AT_MS, LAST_IMPRESSED_AT_MS
@@ -17,13 +17,13 @@ def user_state(rows, facts, config, at_us):
     """Users' features as an impression one delay after a moment would get them.
 
     Args:
-        rows: `pyarrow.Table`, all impressions of some users, with the item columns that the history names.
+        rows: `pyarrow.Table`, all impressions of some users, with the columns that the history names.
         facts: `pyarrow.Table` of these rows from `data.history.facts.facts_of`.
         config: `data.config.DataConfig` with a history.
         at_us: the moment, microseconds since 1970, UTC; facts at or after it (or its last refresh) do not count.
 
     Returns:
-        `pyarrow.Table` of the users of whom anything is known, sorted: user_id, the user's aggregate, sequences, and
+        `pyarrow.Table` of the users of whom anything is known, sorted: user_id, the user's aggregates, sequences, and
         `last_impressed_at_ms` (int64, milliseconds since 1970, UTC, or null) where ages are wanted.
     """
     history = config.history
@@ -51,26 +51,28 @@ def pair_states(rows, facts, config, at_us):
     """Features of users with a category as an impression one delay after a moment would get them.
 
     Args:
-        rows: `pyarrow.Table`, all impressions of some users, with the item columns that the history names.
+        rows: `pyarrow.Table`, all impressions of some users, with the columns that the history names.
         facts: `pyarrow.Table` of these rows from `data.history.facts.facts_of`.
         config: `data.config.DataConfig` with a history.
         at_us: the moment, microseconds since 1970, UTC; facts at or after it (or its last refresh) do not count.
 
     Returns:
-        By item column of a pair, `pyarrow.Table` of the pairs of which anything is known, sorted: user_id, the column, the
-        pair's aggregate.
+        By second column of a pair, `pyarrow.Table` of the pairs of which anything is known, sorted: user_id, the column, the
+        pair's aggregates.
     """
     row = np.asarray(facts["row"])
+    history = config.history
     states = {}
-    for aggregate in user_aggregates(config.history):
-        if len(aggregate.key) == 2:
-            codes = key_codes(rows, aggregate.key)
-            refresh = config.history.refresh_of(aggregate)
-            representatives, moments_at = _known_rows(rows, codes[row], facts, row, aggregate.key, config, at_us, {refresh})
-            moments = moments_at[refresh]
-            numbers = aggregate_features(facts, codes[row], codes[representatives], moments, aggregate, config.history)
-            keys = rows.select(list(aggregate.key)).take(pa.array(representatives))
-            states[aggregate.key[1]] = keys.append_column(aggregate_column(aggregate), vectors(numbers))
+    for column, aggregates in pair_aggregates(history).items():
+        names = ["user_id", column]
+        codes = key_codes(rows, names)
+        refreshes = set(map(history.refresh_of, aggregates))
+        representatives, moments_at = _known_rows(rows, codes[row], facts, row, names, config, at_us, refreshes)
+        states[column] = rows.select(names).take(pa.array(representatives))
+        for aggregate in aggregates:
+            moments = moments_at[history.refresh_of(aggregate)]
+            numbers = aggregate_features(facts, codes[row], codes[representatives], moments, aggregate, history)
+            states[column] = states[column].append_column(aggregate_column(aggregate), vectors(numbers))
     return states
 
 
@@ -84,23 +86,22 @@ def keyed_state(facts, column, config, at_us):
         at_us: the moment, microseconds since 1970, UTC; facts at or after it (or its last refresh) do not count.
 
     Returns:
-        `pyarrow.Table` of the keys of which anything is known, sorted: key, the aggregate's column where there is one, and
-        for `item_id` `first_impressed_at_ms` (int64, milliseconds since 1970, UTC, or null) where ages count from it.
+        `pyarrow.Table` of the keys of which anything is known, sorted: key, the columns of its aggregates, and for `item_id`
+        `first_impressed_at_ms` (int64, milliseconds since 1970, UTC, or null) where ages count from it.
 
     Raises:
         ValueError: If the column is not one of `keyed_columns`.
     """
-    aggregate = keyed_aggregate(column, config.history)
-    codes = key_codes(facts, ["key"])
     history = config.history
+    aggregates = keyed_aggregates(column, history)
+    codes = key_codes(facts, ["key"])
     gives_age = column == "item_id" and counts_item_age(history)
-    refreshes = {history.refresh_of(aggregate)} if aggregate is not None else set()
-    refreshes |= {history.refresh_hours} if gives_age else set()
+    refreshes = {*map(history.refresh_of, aggregates), *([history.refresh_hours] if gives_age else [])}
     fact_rows = np.arange(facts.num_rows)
     representatives, moments_at = _known_rows(facts, codes, facts, fact_rows, ["key"], config, at_us, refreshes)
     asked = codes[representatives]
     columns = {"key": facts["key"].take(pa.array(representatives))}
-    if aggregate is not None:
+    for aggregate in aggregates:
         numbers = aggregate_features(facts, codes, asked, moments_at[history.refresh_of(aggregate)], aggregate, history)
         columns[aggregate_column(aggregate)] = vectors(numbers)
     if gives_age:

@@ -53,7 +53,7 @@ def cutoffs(impressed_at_us, history, timezone, refresh_hours):
 
     Args:
         impressed_at_us: (queries,) int64, microseconds since 1970, UTC.
-        history: `data.config.HistoryConfig`.
+        history: `data.history_config.HistoryConfig`.
         timezone: IANA name of the zone whose midnights begin the refreshes.
         refresh_hours: hours between refreshes, 0 for at once.
 
@@ -72,7 +72,7 @@ def delay_us(history):
     """The delay after which a fact is known.
 
     Args:
-        history: `data.config.HistoryConfig`.
+        history: `data.history_config.HistoryConfig`.
 
     Returns:
         Microseconds.

@@ -54,10 +54,10 @@ def check_keyed_table(table, key, name, empty_history):
 
 
 def check_pair_table(table, empty_history):
-    """Checks a table of users with the values of an item column.
+    """Checks a table of users with the values of a column of items or of the context.
 
     Args:
-        table: Arrow table of `user_id`, the item column and a vector.
+        table: Arrow table of `user_id`, that column and a vector.
         empty_history: list of numbers by column.
 
     Raises:

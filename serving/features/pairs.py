@@ -1,4 +1,4 @@
-"""History of users with the values of an item column, as their category, from the table that the pipeline exports."""
+"""History of users with the values of another column, as an item's category, from the table that the pipeline exports."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,10 +7,10 @@ from serving.features.checks import check_pair_table
 
 
 class PairTable:
-    """What happened in the past to all pairs of a user and a value of an item column, in memory.
+    """What happened in the past to all pairs of a user and a value of a column of items or of the context, in memory.
 
     Attributes:
-        column: item column of the pair.
+        column: the other column of the pair.
         vector: name of the column of numbers.
         empty: (entries,) float32 array, the numbers of a pair without history.
     """
@@ -19,7 +19,7 @@ class PairTable:
         """Pairs of a table.
 
         Args:
-            table: Arrow table of `user_id`, an item column and a list<float32> as long as the column's empty history.
+            table: Arrow table of `user_id`, the other column and a list<float32> as long as the column's empty history.
             empty_history: list of numbers by column.
         """
         check_pair_table(table, empty_history)
@@ -42,7 +42,7 @@ class PairTable:
             user_id: id of the user.
 
         Returns:
-            (entries,) float32 array by value of the item column; none for an unknown user.
+            (entries,) float32 array by value of the other column; none for an unknown user.
         """
         code = self._code_by_user.get(user_id)
         if code is None:

@@ -1,4 +1,4 @@
-"""User, item and pair features from the Parquet tables that the pipeline exports beside the model."""
+"""User, item and pair features from the tables that the pipeline exports beside the model."""
 
 import json
 import pathlib
@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.schema import EMPTY_HISTORY_FILE, ITEMS_TABLE, USERS_TABLE, pair_table_name
+from data import buckets
+from data.schema import BUCKETS_FILE, EMPTY_HISTORY_FILE, ITEMS_TABLE, USERS_TABLE, pair_table_name
 from serving.errors import FeatureTableError
 from serving.features.checks import ITEM_KEY, USER_KEY, check_keyed_table, is_vector
 from serving.features.pairs import PairTable
@@ -18,26 +19,30 @@ class FeatureTables:
 
     Attributes:
         pairs: tuple of `PairTable`.
+        bucketings: tuple of `data.buckets.Bucketing`: columns that follow from others wherever a request gives those.
     """
 
-    def __init__(self, users, items, pairs=(), empty_history=None):
+    def __init__(self, users, items, pairs=(), empty_history=None, bucketings=()):
         """Features from tables.
 
         Args:
             users: Arrow table with a `user_id` column, its name first; other columns string, int64, float32, or lists of
                 strings or of float32, the latter as long as their empty history.
             items: the same with `item_id`.
-            pairs: Arrow tables of `user_id`, an item column and a list of float32.
+            pairs: Arrow tables of `user_id`, a column of items or of the context, and lists of float32.
             empty_history: list of numbers by column of such lists; None for no such columns.
+            bucketings: `data.buckets.Bucketing`s.
 
         Raises:
             FeatureTableError: If a key column is not first, not a string, null or repeated, a type or a length is another
-                one, or an empty history belongs to no table.
+                one, a history stands in two tables, or an empty one belongs to none.
         """
         empty_history = empty_history or {}
         self._users = _IndexedTable(users, USER_KEY, USERS_TABLE, empty_history)
         self._items = _IndexedTable(items, ITEM_KEY, ITEMS_TABLE, empty_history)
-        self.pairs = tuple(PairTable(table, empty_history) for table in pairs)
+        self.pairs = tuple(PairTable(each, empty_history) for table in pairs for each in _by_vector(table))
+        _check_distinct(self.pairs)
+        self.bucketings = tuple(bucketings)
         held = {*self._users.columns, *self._items.columns, *(pair.vector for pair in self.pairs)}
         if unheld := sorted(empty_history.keys() - held):
             raise FeatureTableError(f"{EMPTY_HISTORY_FILE} must name columns of the tables. Received: {unheld[0]}")
@@ -47,9 +52,9 @@ class FeatureTables:
         """Features from the folder that the pipeline wrote them to.
 
         Args:
-            folder: path that holds `users.parquet` and `items.parquet`, and where there is history, the tables of pairs and
-                `empty_history.json`. A table of pairs whose vector is not in the latter is left over from another
-                configuration and not read.
+            folder: path that holds `users.parquet` and `items.parquet`, where there is history the tables of pairs and
+                `empty_history.json`, and where there are columns of buckets `buckets.json`. A history of pairs that is not in
+                `empty_history.json` is left over from another configuration and not read.
 
         Returns:
             `FeatureTables`.
@@ -60,8 +65,9 @@ class FeatureTables:
         folder = pathlib.Path(folder)
         users, items = (_read(folder / name) for name in (USERS_TABLE, ITEMS_TABLE))
         empty_history = _read_empty_history(folder / EMPTY_HISTORY_FILE)
-        paths = [path for path in sorted(folder.glob(pair_table_name("*"))) if _last_column(path) in empty_history]
-        return cls(users, items, [_read(path) for path in paths], empty_history)
+        pairs = [_read_pairs(path, empty_history) for path in sorted(folder.glob(pair_table_name("*")))]
+        bucketings = _read_bucketings(folder / BUCKETS_FILE)
+        return cls(users, items, [table for table in pairs if table is not None], empty_history, bucketings)
 
     @property
     def user_ids(self):
@@ -207,11 +213,38 @@ def _read(path):
         raise FeatureTableError(f"{path} must be a Parquet file. Received: {str(error).splitlines()[0]}") from error
 
 
-def _last_column(path):
+def _read_pairs(path, empty_history):
+    """A table of pairs with the histories that are in use; None without any."""
+    table = _read(path)
+    used = [name for name in table.column_names[2:] if name in empty_history]
+    return table.select([*table.column_names[:2], *used]) if used else None
+
+
+def _by_vector(table):
+    """A table of pairs as one for each of its histories."""
+    names = table.column_names
+    return [table.select([*names[:2], vector]) for vector in names[2:]] or [table]
+
+
+def _check_distinct(pairs):
+    column_by_vector = {}
+    for pair in pairs:
+        other = column_by_vector.setdefault(pair.vector, pair.column)
+        if other != pair.column:
+            raise FeatureTableError(
+                f"{pair.vector} must stand in one table of pairs; one of them is left over from another configuration. "
+                f"Received: {pair_table_name(other)} and {pair_table_name(pair.column)}"
+            )
+
+
+def _read_bucketings(path):
+    """Columns of buckets; none without the file."""
     try:
-        return pq.read_schema(path).names[-1]
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FeatureTableError(f"{path} must be a Parquet file. Received: {str(error).splitlines()[0]}") from error
+        return buckets.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ()
+    except ValueError as error:
+        raise FeatureTableError(f"{path} must be JSON of columns of buckets. Received: {error}") from error
 
 
 def _read_empty_history(path):

@@ -6,6 +6,7 @@ import struct
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from tensorflow.core.example import example_pb2
 
 from data.columns import ITEM_AGE_HOURS, USER_IDLE_HOURS
@@ -71,8 +72,9 @@ class MergedRequest(NamedTuple):
 
     Attributes:
         user_id: id of the user.
-        shared: value by column that is the same for every candidate: given features before the context before the user's.
-        by_item: given values by item id, by column; they go before all others.
+        shared: value by column that is the same for every candidate: given features before the context before the user's
+            before the buckets of these.
+        by_item: given values by item id, by column, and buckets of them; they go before all others.
     """
 
     user_id: str
@@ -95,7 +97,7 @@ def merged_request(tables, user_id, context, features, now_ms):
         `MergedRequest`.
 
     Raises:
-        FeatureValueError: If an id is given as a feature.
+        FeatureValueError: If an id is given as a feature, or a value that has a bucket is not of its column's type.
     """
     _check_names(context)
     _check_names(features)
@@ -104,9 +106,33 @@ def merged_request(tables, user_id, context, features, now_ms):
     by_item = {name: value for name, value in features.items() if isinstance(value, dict)}
     user = tables.user(user_id)
     user[USER_IDLE_HOURS] = hours_since(user.pop(LAST_IMPRESSED_AT_MS, None), now_ms)
-    return MergedRequest(
-        user_id, {**user, **context, **{name: features[name] for name in features if name not in by_item}}, by_item
-    )
+    shared = {**user, **context, **{name: features[name] for name in features if name not in by_item}}
+    request = MergedRequest(user_id, shared, by_item)
+    for bucketing in tables.bucketings:
+        _add_buckets(request, bucketing)
+    return request
+
+
+def _add_buckets(request, bucketing):
+    """Adds the buckets of what is given, for all candidates and for some, unless they are given themselves."""
+    shared, by_item = request.shared, request.by_item
+    if bucketing.name in shared:
+        return
+    if bucketing.column in shared:
+        (shared[bucketing.name],) = _buckets_of(bucketing, [shared[bucketing.column]])
+    if given := by_item.get(bucketing.column):
+        buckets = _buckets_of(bucketing, list(given.values()))
+        by_item[bucketing.name] = dict(zip(given, buckets, strict=True)) | by_item.get(bucketing.name, {})
+
+
+def _buckets_of(bucketing, values):
+    try:
+        return bucketing.buckets_of(values).to_pylist()
+    except (pa.ArrowException, OverflowError) as error:
+        raise FeatureValueError(
+            f"feature {bucketing.column} must be of type {bucketing.type.value}, as {bucketing.name} follows from it. "
+            f"Received: {str(values)[:80]}"
+        ) from error
 
 
 def half_of_pair(pair, columns):

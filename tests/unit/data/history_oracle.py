@@ -1,6 +1,8 @@
 """The features of the past row by row, in plain Python with exact fractions, from the words of `HistoryConfig`."""
 
 import datetime
+import functools
+import struct
 import zoneinfo
 from fractions import Fraction
 
@@ -73,6 +75,7 @@ def cutoff(impressed_at, history, timezone, refresh_hours=None):
     return origin
 
 
+@functools.lru_cache(maxsize=4096)
 def first_minute_of_day(at_us, zone):
     moment = EPOCH + datetime.timedelta(microseconds=at_us)
     day = moment.astimezone(zone).date()
@@ -130,10 +133,26 @@ def published_us(text, timezone):
     return (moment - EPOCH) // datetime.timedelta(microseconds=1)
 
 
+def with_buckets(rows, config):
+    return [{**row, **{name: bucket(row[one.column], one) for name, one in config.bucket_columns.items()}} for row in rows]
+
+
+def bucket(value, definition):
+    """How many edges a value has reached, both as floats of 32 bits."""
+    if value is None or value != value:
+        return None
+    return str(sum(single(edge) <= single(value) for edge in definition.edges))
+
+
+def single(number):
+    return struct.unpack("f", struct.pack("f", number))[0]
+
+
 def features(rows, events, config):
     """By impression id, values by column."""
     history = config.history
     known = facts(rows, events, config)
+    rows = with_buckets(rows, config)
     by_id = {}
     for row in rows:
         before = cutoff(row["impressed_at"], history, config.timezone)
@@ -146,7 +165,7 @@ def features(rows, events, config):
 
         values = {}
         for one in history.aggregates:
-            name = "_".join(part.removesuffix("_id") for part in one.key) + "_history"
+            name = one.name or "_".join(part.removesuffix("_id") for part in one.key) + "_history"
             own = cutoff(row["impressed_at"], history, config.timezone, one.refresh_hours)
             values[name] = aggregate([fact[1:] for fact in of_key(one.key)], own, one, history)
         for one in history.sequences:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from data.buckets import append_buckets, bucketings
 from data.config import DataConfig
 from data.history.facts import facts_of, keyed_columns, keyed_facts
 from data.history.features import attach_features, keyed_features, user_features
@@ -21,6 +22,8 @@ ROW_SCHEMA = pa.schema(
         pa.field("item_id", pa.string()),
         pa.field("author_id", pa.string()),
         pa.field("tag", pa.int64()),
+        pa.field("duration", pa.float32()),
+        pa.field("surface", pa.string()),
         pa.field("published", pa.string()),
         pa.field("impressed_at", TIMESTAMP),
     ]
@@ -41,7 +44,7 @@ def at(hours):
 
 
 def row(impression_id, hours=0.0, user_id="u", item_id="i", **columns):
-    keys = {"author_id": "a", "tag": 1, "published": None}
+    keys = {"author_id": "a", "tag": 1, "duration": 5.0, "surface": "s", "published": None}
     return {
         "impression_id": impression_id,
         "user_id": user_id,
@@ -57,7 +60,8 @@ def event(row, kind, hours=0.0, watch_seconds=None, score=None):
 
 
 def row_table(rows):
-    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+    """Rows with the column of buckets that every configuration of `data_config` has."""
+    return append_buckets(pa.Table.from_pylist(rows, schema=ROW_SCHEMA), bucketings(data_config()))
 
 
 def event_table(events):
@@ -69,7 +73,14 @@ AGGREGATES = [
     {"key": ["user_id", "tag"], "windows": ["3h", "all"], "measures": ["click_rate", "impressions"]},
     {"key": ["item_id"], "windows": ["999999999d", "1h"], "measures": ["impressions", "satisfaction_rate"]},
     {"key": ["author_id"], "windows": ["4h"], "measures": ["watch_seconds", "long_watch_rate"]},
+    {"key": ["user_id", "surface"], "windows": ["all"], "measures": ["impressions", "click_rate"]},
+    {"key": ["user_id", "duration_bucket"], "windows": ["5h", "all"], "measures": ["watch_seconds"]},
+    {"key": ["user_id"], "name": "user_session", "windows": ["1h"], "measures": ["impressions"]},
+    {"key": ["item_id"], "name": "clicks_of_item", "windows": ["all"], "measures": ["click_rate"]},
+    {"key": ["user_id", "tag"], "name": "tags_today", "windows": ["1d"], "measures": ["impressions"]},
+    {"key": ["duration_bucket"], "windows": ["all"], "measures": ["impressions", "click_rate"]},
 ]
+BUCKETS = {"duration_bucket": {"column": "duration", "edges": [3.3, 10]}}
 SEQUENCES = [
     {"name": "last_clicked", "length": 3},
     {"name": "last_authors", "column": "author_id", "signal": "impression", "length": 2},
@@ -88,7 +99,7 @@ def data_config(timezone="UTC", satisfaction=None, own_refresh_hours=None, **his
     """Some aggregates and a sequence have a refresh of their own where one is given."""
     history = {**HISTORY, **history}
     if own_refresh_hours is not None:
-        for name, places in (("aggregates", (0, 2)), ("sequences", (1,))):
+        for name, places in (("aggregates", (0, 2, 8)), ("sequences", (1,))):
             own = [dict(one) for one in history[name]]
             for place in places:
                 own[place]["refresh_hours"] = own_refresh_hours
@@ -97,7 +108,8 @@ def data_config(timezone="UTC", satisfaction=None, own_refresh_hours=None, **his
         {
             "source": {"kind": "events", "impressions": "impressions.jsonl", "engagements": "engagements.jsonl"},
             "split": {"eval_from": "2026-01-02"},
-            "item_columns": {"author_id": "string", "tag": "int", "published": "string"},
+            "item_columns": {"author_id": "string", "tag": "int", "duration": "float", "published": "string"},
+            "bucket_columns": BUCKETS,
             "timezone": timezone,
             "satisfaction": satisfaction or {},
             "history": history,
@@ -116,6 +128,8 @@ def logs(draw, max_rows=12, max_events=20):
             "item_id": st.sampled_from("ijk"),
             "author_id": st.sampled_from(["a", "b", None]),
             "tag": st.sampled_from([1, 2, None]),
+            "duration": st.sampled_from([3.29, 3.3, 9.99, 10.0, None, float("nan")]),
+            "surface": st.sampled_from(["s", "t", None]),
             "published": st.sampled_from([None, "2025-12-31", "2026-01-01T05:30:00Z", "2027-01-01", "soon"]),
         }
     )
@@ -185,7 +199,7 @@ def features_of(rows, events, config, partition_of=lambda one: 0, key_part_of=la
             for column, tables in keyed_tables.items()
         }
         for one in attach_features(table, user_table, told, config).to_pylist():
-            features[one["impression_id"]] = {name: one[name] for name in one if name not in ROW_SCHEMA.names}
+            features[one["impression_id"]] = {name: one[name] for name in one if name not in table.schema.names}
     return features
 
 

@@ -7,8 +7,11 @@ import pydantic
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
+from data.columns import candidate_columns, labelled_schema
 from data.run import options_of
 from tests.unit.data.rows import data_config
+
+HOUR = {"context_columns": {"hour": "int"}}
 
 
 @pytest.mark.parametrize("name", ["click", "satisfaction_mask", "user_id", "impressed_at", "is_dropped", "published_at_ms"])
@@ -48,6 +51,29 @@ def test_pure_modules_load_no_framework():
             {"history": {"sequences": [{"name": "s", "column": "tag"}]}},
             r"sequences.0.column must be item_id or a",
         ),
+        (
+            {"history": {"aggregates": [{"key": ["user_id", "age"]}]}, "user_columns": {"age": "string"}},
+            r"aggregates.0.key must be .*; or user_id and such a column, surface, .* Received: \['user_id', 'age'\]",
+        ),
+        ({"history": {"aggregates": [{"key": ["surface"]}]}}, r"aggregates.0.key must be .* Received: \['surface'\]"),
+        (
+            {"history": {"aggregates": [{"key": ["user_id"]}, {"key": ["user_id"], "windows": ["1h"]}]}},
+            r"aggregates.1.name must be given, and no other column's. Received: the column user_history twice",
+        ),
+        (
+            {"history": {"aggregates": [{"key": ["user_id"], "name": "s"}], "sequences": [{"name": "a"}, {"name": "s"}]}},
+            r"sequences.1.name must be given, and no other column's. Received: the column s twice",
+        ),
+        ({"history": {"aggregates": [{"key": ["user_id"], "name": "click"}]}}, r"must not bear .* Received: click"),
+        ({"history": {"aggregates": [{"key": ["user_id"], "name": "a-b"}]}}, r"aggregates.0.name\n.*pattern"),
+        (
+            {"bucket_columns": {"b": {"column": "tag", "edges": [1]}}, "item_columns": {"tag": "string"}},
+            r"bucket_columns.b.column must be a numeric column of data.item_columns or .* Received: tag",
+        ),
+        ({"bucket_columns": {"b": {"column": "age", "edges": [1]}}, "user_columns": {"age": "int"}}, r"Received: age"),
+        ({**HOUR, "bucket_columns": {"b": {"column": "hour", "edges": [2, 2]}}}, r"edges must ascend. Received: \[2.0, 2.0\]"),
+        ({**HOUR, "bucket_columns": {"b": {"column": "hour", "edges": []}}}, r"bucket_columns.b.edges\n.*at least 1"),
+        ({**HOUR, "bucket_columns": {"hour": {"column": "hour", "edges": [2]}}}, r"must not bear .* Received: hour"),
         ({"history": {"published_column": "at"}}, r"published_column must be a column of data.item_columns. Received: at"),
         ({"history": {"prior": {"click_rate": 1.5}}}, r"prior.click_rate must be a rate within 0 and 1"),
     ],
@@ -55,6 +81,20 @@ def test_pure_modules_load_no_framework():
 def test_what_cannot_be_meant_is_refused(tree, message):
     with pytest.raises(pydantic.ValidationError, match=message):
         data_config(**tree)
+
+
+def test_a_user_may_be_counted_with_whatever_an_impression_is_shown_with():
+    keys = [["user_id", name] for name in ("surface", "hour", "time_of_day", "tag", "length")]
+    config = data_config(
+        **HOUR,
+        item_columns={"tag": "string", "seconds": "float"},
+        bucket_columns={"length": {"column": "seconds", "edges": [9]}, "time_of_day": {"column": "hour", "edges": [12]}},
+        history={"aggregates": [{"key": key} for key in [*keys, ["length"]]], "sequences": [{"name": "s", "column": "length"}]},
+    )
+    columns = [*(f"user_{key[1]}_history" for key in keys), "length_history", "s"]
+    assert [name for name in labelled_schema(config).names if name in columns] == columns
+    of_candidates = {"item_id", "position", "tag", "seconds", "length", "length_history", "item_age_hours"}
+    assert set(candidate_columns(config)) == of_candidates | {"user_tag_history", "user_length_history"}
 
 
 def test_graded_satisfaction_can_be_written_in_a_file():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from data.columns import aggregate_column, empty_aggregate, history_fields
 from data.history.ages import hours_between, published_at_ms
 from data.history.aggregates import aggregate_features
-from data.history.facts import facts_of, keyed_facts
+from data.history.facts import facts_of, keyed_columns, keyed_facts
 from data.history.features import attach_features, keyed_features, user_features
 from tests.unit.data import history_oracle as oracle
 from tests.unit.data.history_rows import at, configs, data_config, event, event_table, features_of, logs, row, row_table
@@ -57,7 +57,7 @@ def test_columns_stand_in_the_order_of_the_schema():
     config = data_config()
     facts = facts_of(table, event_table([]), config)
     keyed = {}
-    for column in ("item_id", "author_id"):
+    for column in keyed_columns(config.history):
         found = keyed_facts(table, facts, column, config).append_column("partition", pa.array([0], pa.int32()))
         keyed[column] = [keyed_features(found, column, config)]
     attached = attach_features(table, user_features(table, facts, config), keyed, config)
@@ -83,6 +83,35 @@ def test_an_example_by_hand():
         "user_idle_hours": 2.0,
     }
     assert found["a"]["user_history"] == [0, 0.5, 0, 0, 0.5, 0]
+
+
+def test_a_user_with_the_surface_and_with_the_bucket_of_a_duration():
+    aggregates = [
+        {"key": ["user_id", name], "windows": ["all"], "measures": ["impressions"]} for name in ("surface", "duration_bucket")
+    ]
+    # 3.3 lies on an edge, so in the bucket above it, though as a float of 32 bits it is less than 3.3.
+    durations_and_surfaces = [(3.2, "s"), (3.3, "s"), (9.0, "t"), (10.0, "s"), (5.0, "s"), (99.0, None), (None, "t")]
+    rows = [
+        row(str(hour), hour, duration=duration, surface=surface)
+        for hour, (duration, surface) in enumerate(durations_and_surfaces)
+    ]
+    found = features_of(rows, [], data_config(aggregates=aggregates, sequences=[], has_ages=False))
+    assert [found[str(hour)]["user_surface_history"] for hour in range(7)] == [[0], [1], [0], [2], [3], [0], [1]]
+    assert [found[str(hour)]["user_duration_bucket_history"] for hour in range(7)] == [[0], [0], [1], [0], [2], [1], [0]]
+
+
+def test_one_key_has_several_aggregates_each_with_its_refresh():
+    aggregates = [
+        {"key": ["user_id"], "windows": ["all"], "measures": ["impressions"], "refresh_hours": 24},
+        {"key": ["user_id"], "name": "user_session", "windows": ["1h"], "measures": ["impressions"]},
+        {"key": ["item_id"], "windows": ["all"], "measures": ["click_rate"], "refresh_hours": 24},
+        {"key": ["item_id"], "name": "shown_today", "windows": ["1d"], "measures": ["impressions"]},
+    ]
+    config = data_config(aggregates=aggregates, sequences=[], has_ages=False, delay_seconds=0.0, prior={}, prior_impressions=1)
+    rows = [row("a", 23), row("b", 25), row("c", 25.5), row("d", 25.75)]
+    found = features_of(rows, [event(0, "click", 23.5), event(1, "click", 25.25)], config)
+    # At midnight one impression and its click were known; within the hour before "d", "b" and "c" had been shown.
+    assert found["d"] == {"user_history": [1], "user_session": [2], "item_history": [0.5], "shown_today": [3]}
 
 
 def test_of_values_of_one_moment_the_lesser_comes_first():
@@ -120,7 +149,11 @@ def test_an_empty_partition_has_the_columns():
 
 def test_a_first_impression_has_the_empty_aggregate_to_the_bit():
     config = data_config()
-    found = features_of([row("a", author_id=None, tag=None)], [event(0, "click", -5), event(0, "play", 1, 3.0)], config)["a"]
+    found = features_of(
+        [row("a", author_id=None, tag=None, surface=None, duration=None)],
+        [event(0, "click", -5), event(0, "play", 1, 3.0)],
+        config,
+    )["a"]
     for aggregate in config.history.aggregates[1:]:
         empty = np.array(empty_aggregate(aggregate, config.history), np.float32).tolist()
         assert found[aggregate_column(aggregate)] == empty
@@ -128,13 +161,15 @@ def test_a_first_impression_has_the_empty_aggregate_to_the_bit():
 
 
 def test_rows_without_any_key_have_the_empty_aggregate():
-    rows = [row(name, hours, author_id=None, tag=None) for hours, name in enumerate("abc")]
+    nothing = {"author_id": None, "tag": None, "surface": None, "duration": None}
+    rows = [row(name, hours, **nothing) for hours, name in enumerate("abc")]
     config = data_config()
     found = features_of(rows, [event(0, "click", 0.5)], config)
-    author, pair = config.history.aggregates[3], config.history.aggregates[1]
+    keyless = [one for one in config.history.aggregates if {"author_id", "tag", "surface", "duration_bucket"} & set(one.key)]
+    assert len(keyless) == 6
     for values in found.values():
-        assert values["author_history"] == np.array(empty_aggregate(author, config.history), np.float32).tolist()
-        assert values["user_tag_history"] == np.array(empty_aggregate(pair, config.history), np.float32).tolist()
+        for one in keyless:
+            assert values[aggregate_column(one)] == np.array(empty_aggregate(one, config.history), np.float32).tolist()
     assert found["c"]["last_authors"] == []
 
 

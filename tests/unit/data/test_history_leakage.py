@@ -21,6 +21,8 @@ def random_keys(chance):
         "item_id": chance.choice("ij"),
         "author_id": chance.choice(["a", "b", None]),
         "tag": chance.choice([1, 2, None]),
+        "duration": chance.choice([1.0, 5.0, None]),
+        "surface": chance.choice(["s", "t", None]),
     }
 
 

@@ -41,7 +41,12 @@ def by_key(state, names):
 def probes_of(at_us):
     """An impression of every user, item, author and tag, known or not, at the same moment."""
     for number, (user_id, item_id) in enumerate(itertools.product(USERS, ITEMS)):
-        keys = {"author_id": AUTHORS[number % 3], "tag": TAGS[(number // 4 + number) % 3]}
+        keys = {
+            "author_id": AUTHORS[number % 3],
+            "tag": TAGS[(number // 4 + number) % 3],
+            "duration": [1.0, 5.0, 10.0, None][(number // 4 + 2 * number) % 4],
+            "surface": ["s", "t", "r"][(number + 1) % 3],
+        }
         yield {**row(f"probe{number:02}", user_id=user_id, item_id=item_id, **keys), "impressed_at": at_us}
 
 
@@ -57,7 +62,7 @@ def test_states_are_the_features_of_an_impression_one_delay_later(log, config, h
     probes = list(probes_of(at_us + delay_us(history)))
     features = features_of(log[0] + probes, log[1], config)
     states = {names: by_key(state, names) for names, state in states_of(log, config, at_us).items()}
-    for probe in probes:
+    for probe in oracle.with_buckets(probes, config):
         expected = features[probe["impression_id"]]
         found = {}
         for aggregate in history.aggregates:
@@ -94,12 +99,14 @@ def facts_known(log, config, names, asked_at):
 def test_states_hold_the_keys_of_which_anything_is_known(log, config, halves):
     for names, state in states_of(log, config, at(halves / 2)).items():
         facts = facts_known(log, config, names, at(halves / 2) + delay_us(config.history))
-        signals = {"impression", "click", "long_watch", "satisfaction", "watch_seconds"}
-        if names == ("item_id",):
-            signals = {"impression", "satisfaction"}
-        if names == ("author_id",):
-            signals = {"impression", "long_watch", "watch_seconds"}
-        keys = {tuple(log[0][fact[0]][name] for name in names) for fact in facts if fact[1] in signals}
+        # The facts of users are all at hand; to the others only those go that their measures need.
+        signals = {
+            ("item_id",): {"impression", "satisfaction", "click"},
+            ("author_id",): {"impression", "long_watch", "watch_seconds"},
+            ("duration_bucket",): {"impression", "click"},
+        }.get(names, {"impression", "click", "long_watch", "satisfaction", "watch_seconds"})
+        rows = oracle.with_buckets(log[0], config)
+        keys = {tuple(rows[fact[0]][name] for name in names) for fact in facts if fact[1] in signals}
         assert set(by_key(state, names)) == {key for key in keys if None not in key}
 
 
@@ -122,9 +129,11 @@ def test_states_by_hand():
 def test_the_state_of_an_empty_log_is_empty():
     states = states_of(([], []), data_config(), at(0))
     assert {names: state.num_rows for names, state in states.items()} == dict.fromkeys(states, 0)
+    assert states["user_id", "tag"].column_names == ["user_id", "tag", "user_tag_history", "tags_today"]
     assert states["user_id",].column_names == [
         "user_id",
         "user_history",
+        "user_session",
         "last_clicked",
         "last_authors",
         "last_satisfying",
@@ -135,5 +144,5 @@ def test_the_state_of_an_empty_log_is_empty():
 def test_a_state_of_a_column_without_features_is_refused():
     table = row_table([row("a")])
     facts = keyed_facts(table, facts_of(table, event_table([]), data_config()), "item_id", data_config())
-    with pytest.raises(ValueError, match=r"column must be one of \('item_id', 'author_id'\)\. Received: user_id"):
+    with pytest.raises(ValueError, match=r"column must be one of \('item_id', .*\)\. Received: user_id"):
         keyed_state(facts, "user_id", data_config(), at(0))

@@ -31,6 +31,9 @@ HISTORY = {
         {"key": ["item_id"], "windows": ["1d", "all"], "measures": ["impressions", "click_rate"]},
         {"key": ["category"], "windows": ["12h"]},
         {"key": ["user_id", "category"], "windows": ["all"]},
+        {"key": ["user_id", "surface"], "windows": ["all"]},
+        {"key": ["user_id", "length"], "windows": ["2d"], "measures": ["click_rate"]},
+        {"key": ["user_id", "length"], "name": "lengths_so_far", "windows": ["all"], "measures": ["impressions"]},
     ],
     "sequences": [{"name": "last_clicked_items", "length": 3}],
 }
@@ -56,6 +59,7 @@ def feed_config(folder, **keys):
         "source": source,
         "user_columns": {"segment": "string"},
         "item_columns": {"category": "string", "duration_seconds": "float"},
+        "bucket_columns": {"length": {"column": "duration_seconds", "edges": [15, 30.5, 60]}},
         "split": SPLIT,
         "satisfaction": {"weights": {"like": 1, "hide": -2}, "survey_weight": 0.5, "survey_neutral": 3},
         "attribution": COMPLETE,
@@ -88,6 +92,7 @@ def expected_rows(feed, config):
         at = row["impressed_at"]
         derived = {"day": at.date().isoformat(), "impressed_at_ms": round(at.timestamp() * 1000)}
         rows.append({**row, **derived, "segment": segments[row["user_id"]], **items[row["item_id"]]})
+    rows = history_oracle.with_buckets(rows, config)
     if config.history is not None:
         numbered = enumerate(events_by_id.values())
         events = [{**in_microseconds(event, "engaged_at"), "row": n} for n, found in numbered for event in found]
@@ -203,10 +208,12 @@ def test_published_history_is_that_of_the_end_of_the_logs(simulated, tmp_path):
     users = {row["user_id"]: row for row in table_of(tmp_path, "users.parquet")}
     items = {row["item_id"]: row for row in table_of(tmp_path, "items.parquet")}
     pairs = {(row["user_id"], row["category"]): row for row in table_of(tmp_path, "user_id_x_category.parquet")}
+    lengths = {(row["user_id"], row["length"]): row for row in table_of(tmp_path, "user_id_x_length.parquet")}
+    surfaces = {(row["user_id"], row["surface"]): row for row in table_of(tmp_path, "user_id_x_surface.parquet")}
     empty = json.loads((tmp_path / "tables" / "empty_history.json").read_text())
     asked = [(user, item) for user in sorted(users)[:6] for item in sorted(items)[:6]]
     probes = [
-        impression(f"probe-{user}-{item}", user, item, impressed_at=end + datetime.timedelta(microseconds=1))
+        impression(f"probe-{user}-{item}", user, item, impressed_at=end + datetime.timedelta(microseconds=1), surface="search")
         for user, item in asked
     ]
     probed = feed.impressions.to_pylist() + probes
@@ -220,7 +227,11 @@ def test_published_history_is_that_of_the_end_of_the_logs(simulated, tmp_path):
             "item_history": items[item]["item_history"],
             "category_history": items[item]["category_history"],
             "user_category_history": empty["user_category_history"] if pair is None else pair["user_category_history"],
+            "user_surface_history": surfaces.get((user, "search"), empty)["user_surface_history"],
+            "length": items[item]["length"],
         }
+        for name in ("user_length_history", "lengths_so_far"):
+            served[name] = lengths.get((user, items[item]["length"]), empty)[name]
         assert close({name: expected[name] for name in served}) == served
 
 

@@ -4,6 +4,8 @@ import time
 import pyarrow as pa
 import pytest
 
+from data.buckets import Bucketing
+from data.schema import ColumnType
 from serving.config import ServingConfig
 from serving.features.tables import FeatureTables
 
@@ -53,6 +55,9 @@ EMPTY_HISTORY = {
     "author_history": [0.0],
     "user_author_history": [0.0, 0.125],
     "user_num_likes_history": [9.0],
+    "likes_this_week": [-1.0],
+    "user_surface_history": [0.0, 0.75],
+    "user_likes_bucket_history": [0.5],
 }
 PAIRS = (
     pa.table(
@@ -67,14 +72,33 @@ PAIRS = (
             "user_id": ["u1"],
             "num_likes": pa.array([3], pa.int64()),
             "user_num_likes_history": pa.array([[7.0]], pa.list_(pa.float32())),
+            "likes_this_week": pa.array([[6.0]], pa.list_(pa.float32())),
         }
     ),
+    pa.table(
+        {
+            "user_id": ["u1", "u1", "u2"],
+            "surface": ["feed", "search", "feed"],
+            "user_surface_history": pa.array([[3.0, 0.25], [1.0, 0.5], [2.0, 0.1]], pa.list_(pa.float32())),
+        }
+    ),
+    pa.table(
+        {
+            "user_id": ["u1", "u1"],
+            "likes_bucket": ["0", "1"],
+            "user_likes_bucket_history": pa.array([[1.5], [2.5]], pa.list_(pa.float32())),
+        }
+    ),
+)
+BUCKETINGS = (
+    Bucketing("likes_bucket", "num_likes", ColumnType.INT, (2.0, 50.0)),
+    Bucketing("hour_bucket", "hour", ColumnType.FLOAT, (6.0, 12.1, 18.0)),
 )
 
 
 @pytest.fixture(scope="session")
 def history_tables():
-    """The tables with vectors, sequences, times and pairs; u2 and i2 have no history yet."""
+    """The tables with vectors, sequences, times, pairs and buckets; u2 and i2 have no history yet."""
     users = pa.table(
         {
             "user_id": ["u1", "u2"],
@@ -89,9 +113,10 @@ def history_tables():
             "item_id": ["i1", "i2", "i3"],
             "author_id": ["a", "b", None],
             "num_likes": pa.array([1, None, 3], pa.int64()),
+            "likes_bucket": ["0", None, "1"],
             "item_history": pa.array([[5.0, 0.2], None, [6.0, 0.3]], pa.list_(pa.float32())),
             "author_history": pa.array([[8.0], [9.0], None], pa.list_(pa.float32())),
             "first_impressed_at_ms": pa.array([0, None, 3_600_000], pa.int64()),
         }
     )
-    return FeatureTables(users, items, PAIRS, EMPTY_HISTORY)
+    return FeatureTables(users, items, PAIRS, EMPTY_HISTORY, BUCKETINGS)

@@ -30,6 +30,11 @@ SPECS = {
     "item_age_hours": InputSpec(FLOAT, True, 1, 1),
     "user_author_history": InputSpec(FLOAT, True, 2, 2),
     "user_num_likes_history": InputSpec(FLOAT, True, 1, 1),
+    "likes_this_week": InputSpec(FLOAT, True, 1, 1),
+    "likes_bucket": InputSpec(STRING, True, 1, 1),
+    "user_likes_bucket_history": InputSpec(FLOAT, True, 1, 1),
+    "hour_bucket": InputSpec(STRING, False, 1, 1),
+    "user_surface_history": InputSpec(FLOAT, False, 2, 2),
     "never_heard_of_either": InputSpec(FLOAT, True, 3, 2),
 }
 ITEM_IDS = ["i2", "x", "i1", "i3"]
@@ -68,10 +73,16 @@ def rows(inputs):
         {"user_author_history": [], "user_history": None},
         {"last_items": []},
         {"last_items": ["i2", "i9", "i1"], "author_history": {"i1": [3.0], "i2": []}},
+        {"surface": "search", "hour": 12},
+        {"surface": None, "hour": 12.5},
+        {"user_surface_history": [1.5, 2.5], "likes_this_week": {"i3": [3.0]}},
+        {"num_likes": {"x": 77, "i3": None}},
+        {"num_likes": 2, "likes_bucket": {"i1": "0"}},
+        {"num_likes": {"i1": 60}, "likes_bucket": "1"},
     ],
 )
 def test_columns_hold_what_examples_hold(history_tables, user_id, features):
-    arguments = user_id, ITEM_IDS, {"surface": "feed"}, features, NOW_MS
+    arguments = user_id, ITEM_IDS, {"surface": "feed", "hour": 5}, features, NOW_MS
     encoder, examples = ColumnEncoder(history_tables), ExampleEncoder(history_tables).encode(*arguments)
     wanted = [{name: values for name, (_, values) in decoded(example).items() if name in SPECS} for example in examples]
     for _ in range(2):  # the second time from memory
@@ -81,7 +92,8 @@ def test_columns_hold_what_examples_hold(history_tables, user_id, features):
 def test_a_column_with_one_value_that_has_several_is_not_sent_so(history_tables):
     encoder = ColumnEncoder(history_tables)
     arguments = "u1", ["i1", "i2"], {}
-    assert encoder.encode(SPECS, *arguments, {"country": {"i1": "fr"}}, NOW_MS) is None
+    for of_some in ({"country": {"i1": "fr"}}, {"surface": {"i1": "search"}}, {"hour": {"i1": 9}}):
+        assert encoder.encode(SPECS, *arguments, of_some, NOW_MS) is None
     of_user = SPECS | {"num_likes": InputSpec(INT, False, 1, 1)}
     assert encoder.encode(of_user, *arguments, {}, NOW_MS) is None
     assert tf.make_ndarray(encoder.encode(of_user, *arguments, {"num_likes": 8}, NOW_MS)["num_likes"]).tolist() == [8]
@@ -112,8 +124,8 @@ def test_sequences_of_candidates_grow_to_the_longest(tables):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ({"num_likes": "many"}, "feature num_likes must hold an integer of 64 bits. Received: 'many'"),
-        ({"num_likes": 1 << 63}, "feature num_likes must hold an integer of 64 bits. Received: num_likes=.9223372036854775808"),
+        ({"never_heard_of": "many"}, "feature never_heard_of must hold an integer of 64 bits. Received: 'many'"),
+        ({"never_heard_of": 1 << 63}, "feature never_heard_of must hold an integer of 64 bits. Received: never_heard_of=.9223"),
         ({"num_likes": {"i1": 1.5}}, "feature num_likes must hold an integer of 64 bits. Received: 1.5"),
         ({"country": 7}, "feature country must hold a string. Received: 7"),
         ({"item_history": [1.0]}, "feature item_history must hold 2 values or none. Received: 1"),

@@ -127,12 +127,15 @@ def history_rows(tables, user_id, item_ids, context, features):
             if not isinstance(value, dict) or item_id in value
         }
         row.update(given)
+        for name, column, edges in (("likes_bucket", "num_likes", (2, 50)), ("hour_bucket", "hour", (6, 12.1, 18))):
+            value = row.get(column)
+            row[name] = given.get(name, None if value is None else str(sum(edge <= value for edge in edges)))
         for table in PAIRS:
-            _, column, vector = table.column_names
-            row[vector] = EMPTY_HISTORY[vector]
+            _, column, *vectors = table.column_names
+            row.update({vector: EMPTY_HISTORY[vector] for vector in vectors})
             for pair in table.to_pylist():
                 if (pair["user_id"], pair[column]) == (user_id, row.get(column)):
-                    row[vector] = pair[vector]
+                    row.update({vector: pair[vector] for vector in vectors})
         rows.append(typed({**row, **given}))
     return rows
 
@@ -155,10 +158,17 @@ def hours(at_ms):
         {"item_history": [1.5, 2.5], "user_author_history": {"i1": [0.5, 0.5]}},
         {"user_author_history": [], "last_items": {"i2": ["i2"]}, "user_history": None},
         {"last_items": []},
+        {"surface": "search", "hour": 12},
+        {"surface": None, "hour": 12.5},
+        {"surface": {"i1": "search", "x": None}, "hour": {"i3": 23}},
+        {"user_surface_history": [1.5, 2.5], "likes_this_week": {"i3": [3.0]}},
+        {"num_likes": {"x": 77, "i3": None}},
+        {"num_likes": 2, "likes_bucket": {"i1": "0"}},
+        {"num_likes": {"i1": 60}, "likes_bucket": "1"},
     ],
 )
 def test_examples_hold_history_and_ages(history_tables, user_id, features):
-    item_ids, context = ["i2", "x", "i1", "i3"], {"surface": "feed"}
+    item_ids, context = ["i2", "x", "i1", "i3"], {"surface": "feed", "hour": 5}
     encoder = ExampleEncoder(history_tables)
     wanted = history_rows(history_tables, user_id, item_ids, context, features)
     for _ in range(2):  # the second time from memory
@@ -176,11 +186,15 @@ def test_what_is_sent_of_a_hand_worked_case(history_tables):
         "user_idle_hours": ("float_list", [float(np.float32(8 / 3.6))]),
         "item_id": ("bytes_list", ["i3"]),
         "num_likes": ("int64_list", [3]),
+        "likes_bucket": ("bytes_list", ["1"]),
         "item_history": ("float_list", [6.0, third]),
         "author_history": ("float_list", [0.0]),
         "item_age_hours": ("float_list", [1.5]),
         "user_author_history": ("float_list", [0.0, 0.125]),
         "user_num_likes_history": ("float_list", [7.0]),
+        "likes_this_week": ("float_list", [6.0]),
+        "user_surface_history": ("float_list", [0.0, 0.75]),
+        "user_likes_bucket_history": ("float_list", [2.5]),
     }
     assert decoded(unknown)["item_history"] == ("float_list", [0.0, 0.5])
     assert "item_age_hours" not in decoded(unknown)
@@ -211,6 +225,20 @@ def test_a_list_cannot_be_half_of_a_pair(history_tables):
     for features in ({"author_id": ["a", "b"]}, {"author_id": {"i1": ["a", "b"]}}):
         with pytest.raises(FeatureValueError, match=message):
             ExampleEncoder(history_tables).encode("u1", ["i1"], {}, features, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"num_likes": "many"}, r"num_likes must be of type int, as likes_bucket follows from it. Received: \['many'\]"),
+        ({"num_likes": {"i1": [3]}}, r"num_likes must be of type int, as likes_bucket follows from it. Received: \[\[3\]\]"),
+        ({"num_likes": 1 << 64}, "num_likes must be of type int, as likes_bucket follows from it"),
+        ({"hour": "noon"}, r"hour must be of type float, as hour_bucket follows from it. Received: \['noon'\]"),
+    ],
+)
+def test_what_has_no_bucket_is_named(history_tables, features, message):
+    with pytest.raises(FeatureValueError, match=message):
+        ExampleEncoder(history_tables).encode("u1", ["i1"], {}, features, NOW_MS)
 
 
 def test_integers_in_lists_for_vectors_become_floats(history_tables):

@@ -4,6 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.buckets import Bucketing, to_json
+from data.schema import ColumnType
 from serving.errors import FeatureTableError
 from serving.features.tables import FeatureTables
 
@@ -116,6 +118,48 @@ def test_history_comes_back_from_the_files(tmp_path):
 def test_pairs_of_another_configuration_are_left_alone(tmp_path):
     history_folder(tmp_path, {"user_history": [0, 0.5]})
     assert FeatureTables.load(tmp_path).pairs == ()
+
+
+def test_a_table_of_pairs_holds_several_histories(tmp_path):
+    folder = history_folder(tmp_path, EMPTY | {"tags_today": [0]})
+    both = PAIRS.append_column("tags_today", pa.array([[4.0], [5.0], [6.0]], VECTOR))
+    both = both.append_column("of_another_configuration", pa.array([[7.0]] * 3, VECTOR))
+    pq.write_table(both, folder / "user_id_x_tag.parquet")
+    first, second = FeatureTables.load(folder).pairs
+    assert [(pair.column, pair.vector) for pair in (first, second)] == [("tag", "user_tag_history"), ("tag", "tags_today")]
+    assert {value: numbers.tolist() for value, numbers in first.histories("u2").items()} == {"a": [1.0], "b": [3.0]}
+    assert {value: numbers.tolist() for value, numbers in second.histories("u2").items()} == {"a": [4.0], "b": [6.0]}
+
+
+def test_a_history_in_two_tables_is_refused(tmp_path):
+    pq.write_table(PAIRS.rename_columns(["user_id", "surface", "user_tag_history"]), tmp_path / "user_id_x_surface.parquet")
+    message = "user_tag_history must stand in one table .* Received: user_id_x_surface.parquet and user_id_x_tag.parquet"
+    with pytest.raises(FeatureTableError, match=message):
+        FeatureTables.load(history_folder(tmp_path))
+
+
+def test_columns_of_buckets_come_back_from_their_file(tmp_path):
+    folder = history_folder(tmp_path)
+    assert FeatureTables.load(folder).bucketings == ()
+    columns = (Bucketing("age_bucket", "age", ColumnType.FLOAT, (18.0, 65.5)), Bucketing("h", "hour", ColumnType.INT, (12.0,)))
+    (folder / "buckets.json").write_text(to_json(columns))
+    assert FeatureTables.load(folder).bucketings == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "received"),
+    [
+        ("{", "Expecting"),
+        ("[1]", r"column, type and edges must be given by name. Received: \[1\]"),
+        ('{"a": {"column": "b"}}', "column, type and edges must be given by name"),
+        ('{"a": {"column": "b", "type": "float", "edges": 3}}', "column, type and edges must be given by name"),
+        ('{"a": {"column": "b", "type": "real", "edges": []}}', "'real' is not a valid ColumnType"),
+    ],
+)
+def test_buckets_that_are_no_buckets_are_refused(tmp_path, text, received):
+    (history_folder(tmp_path) / "buckets.json").write_text(text)
+    with pytest.raises(FeatureTableError, match=f"buckets.json must be JSON of columns of buckets. Received: {received}"):
+        FeatureTables.load(tmp_path)
 
 
 def test_an_empty_table_of_pairs_is_a_table():

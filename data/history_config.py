@@ -1,0 +1,112 @@
+"""Configuration of the features of the past: what is counted of whom, over which time, and how fresh."""
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from data.columns import aggregate_column
+from data.source_config import FrozenConfig
+
+Window = Annotated[str, pydantic.Field(pattern=r"^([1-9]\d*[hd]|all)$")]
+Measure = Literal["impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"]
+
+
+class AggregateConfig(FrozenConfig):
+    """What happened in the past to one user, item, author, ..., or to a user with a category: one column of numbers.
+
+    Attributes:
+        key: "user_id", "item_id" or a column of items; or "user_id" and a column of items or of the context.
+        name: of the column; None for one made of the key, as `user_tag_history`. A key of several aggregates needs names.
+        windows: trailing windows, as "12h", "7d" or "all".
+        measures: impressions, smoothed rates per impression, smoothed mean watch time per impression.
+        refresh_hours: as of `HistoryConfig`, of this aggregate alone; None for that of all.
+    """
+
+    key: tuple[str, ...] = pydantic.Field(min_length=1, max_length=2)
+    name: str | None = pydantic.Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    windows: tuple[Window, ...] = pydantic.Field(("1d", "7d", "all"), min_length=1)
+    measures: tuple[Measure, ...] = pydantic.Field(
+        ("impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"), min_length=1
+    )
+    refresh_hours: float | None = pydantic.Field(None, ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _names_differ(self):
+        for key, values in (("key", self.key), ("windows", self.windows), ("measures", self.measures)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} must hold every name once. Received: {list(values)}")
+        return self
+
+
+class SequenceConfig(FrozenConfig):
+    """The user's last items, or their categories, newest first: one column of strings.
+
+    Attributes:
+        name: of the column.
+        column: "item_id" or a column of items that holds strings, as a bucket column does.
+        signal: what must have happened: shown, clicked, long watched or satisfied.
+        length: at most so many.
+        refresh_hours: as of `HistoryConfig`, of this sequence alone; None for that of all.
+    """
+
+    name: str
+    column: str = "item_id"
+    signal: Literal["impression", "click", "long_watch", "satisfaction"] = "click"
+    length: int = pydantic.Field(20, ge=1)
+    refresh_hours: float | None = pydantic.Field(None, ge=0)
+
+
+class HistoryConfig(FrozenConfig):
+    """Features of the past. For an impression at time t only what happened before t - delay counts.
+
+    Attributes:
+        delay_seconds: how long an event takes until a feature can know of it.
+        refresh_hours: hours between refreshes of the features, counted from midnight in `data.timezone` where they divide a
+            day, else from 1970; 0 for at once. Features of an impression then stand as at the last refresh. An aggregate or a
+            sequence may have its own; ages follow this one.
+        aggregates: counts and smoothed rates.
+        sequences: the user's last items or categories.
+        prior: by measure (click_rate, long_watch_rate, satisfaction_rate, watch_seconds), its value without any history.
+        prior_impressions: how many impressions the prior weighs.
+        long_watch_seconds: total watch time of an impression from which on it was watched long.
+        has_ages: whether the columns `item_age_hours` and `user_idle_hours` (since the user's last impression) are added.
+        published_column: item column with the time of publication (ISO 8601, or a number in ms); None counts an item's age
+            from its first impression in the logs.
+    """
+
+    delay_seconds: float = pydantic.Field(600.0, ge=0)
+    refresh_hours: float = pydantic.Field(0.0, ge=0)
+    aggregates: tuple[AggregateConfig, ...] = (AggregateConfig(key=("user_id",)), AggregateConfig(key=("item_id",)))
+    sequences: tuple[SequenceConfig, ...] = ()
+    prior: dict[Literal["click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"], float] = {}
+    prior_impressions: float = pydantic.Field(20.0, gt=0)
+    long_watch_seconds: float = pydantic.Field(18.0, gt=0)
+    has_ages: bool = True
+    published_column: str | None = None
+
+    def refresh_of(self, feature):
+        """Hours between refreshes of an aggregate or a sequence.
+
+        Args:
+            feature: `AggregateConfig` or `SequenceConfig`.
+
+        Returns:
+            Hours; 0 for at once.
+        """
+        return self.refresh_hours if feature.refresh_hours is None else feature.refresh_hours
+
+    @pydantic.model_validator(mode="after")
+    def _columns_differ(self):
+        names = [*map(aggregate_column, self.aggregates), *(sequence.name for sequence in self.sequences)]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                key = f"aggregates.{place}" if place < len(self.aggregates) else f"sequences.{place - len(self.aggregates)}"
+                raise ValueError(f"{key}.name must be given, and no other column's. Received: the column {name} twice")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _prior_is_a_rate(self):
+        for measure, value in self.prior.items():
+            if value < 0 or (measure.endswith("_rate") and value > 1):
+                raise ValueError(f"prior.{measure} must be a rate within 0 and 1, or seconds from 0. Received: {value}")
+        return self
