@@ -5,6 +5,7 @@ Shapes: B batch, U units of the representation, T tasks.
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from models.balancing.conflict import cosines_of, dominance_of
@@ -77,9 +78,9 @@ def _by_parameters(ranker, tape, targets, scaled_by_task, representations, tasks
     shared, others = ranker.shared_variables, _others(ranker)
     by_task = [_unscaled(ranker, tape.gradient(loss, shared)) for loss in scaled_by_task]
     gram_TT = gram_of([_over_replicas(gradients) for gradients in by_task])
-    weights_T = ranker.balancing.weights(tasks_T, gram_TT)
+    weights_T, applied_T = _weights(ranker, tasks_T, gram_TT)
     of_penalty = _unscaled(ranker, tape.gradient(targets[1], shared))
-    gradients = combined([*by_task, of_penalty], tf.concat([weights_T, [1.0]], axis=0))
+    gradients = combined([*by_task, of_penalty], tf.concat([applied_T, [1.0]], axis=0))
     return weights_T, gram_TT, [*gradients, *_unscaled(ranker, tape.gradient(targets, others))], [*shared, *others]
 
 
@@ -90,10 +91,23 @@ def _by_representation(ranker, tape, targets, scaled_by_task, representations, t
         raise BodyError("body must compute every task's representation from BodyOutput.shared. Received: one without gradient")
     # Rows of different replicas are different numbers of one gradient, so that inner products add up.
     gram_TT = _over_replicas(gram_of([_unscaled(ranker, gradients) for gradients in at_body]))
-    weights_T = ranker.balancing.weights(tasks_T, gram_TT)
+    weights_T, applied_T = _weights(ranker, tasks_T, gram_TT)
     shared, others = ranker.shared_variables, _others(ranker)
-    gradients = [*tape.gradient(targets, shared, [weights_T, tf.ones(())]), *tape.gradient(targets, others)]
+    gradients = [*tape.gradient(targets, shared, [applied_T, tf.ones(())]), *tape.gradient(targets, others)]
     return weights_T, gram_TT, _unscaled(ranker, gradients), [*shared, *others]
+
+
+def _weights(ranker, tasks_T, gram_TT):
+    """Weights by the method, and the same as they are applied: NaN where scaled gradients overflowed their 16 bits.
+
+    The optimizer then leaves the step out and scales less; the method is shown gradients of 0, of which it learns nothing.
+    """
+    if not _is_scaling(ranker):
+        weights_T = ranker.balancing.weights(tasks_T, gram_TT)
+        return weights_T, weights_T
+    is_finite = tf.reduce_all(tf.math.is_finite(gram_TT))
+    weights_T = ranker.balancing.weights(tasks_T, tf.where(is_finite, gram_TT, 0.0))
+    return weights_T, tf.where(is_finite, weights_T, np.nan)
 
 
 def _others(ranker):
@@ -107,14 +121,16 @@ def _conflict(gram_TT):
     return {"gradient_cosine": tf.reduce_min(cosines_of(gram_TT)), "gradient_dominance": dominance_of(gram_TT)}
 
 
+def _is_scaling(ranker):
+    return isinstance(ranker.optimizer, keras.mixed_precision.LossScaleOptimizer)
+
+
 def _scaled(ranker, loss):
-    is_scaling = isinstance(ranker.optimizer, keras.mixed_precision.LossScaleOptimizer)
-    return ranker.optimizer.get_scaled_loss(loss) if is_scaling else tf.identity(loss)
+    return ranker.optimizer.get_scaled_loss(loss) if _is_scaling(ranker) else tf.identity(loss)
 
 
 def _unscaled(ranker, gradients):
-    is_scaling = isinstance(ranker.optimizer, keras.mixed_precision.LossScaleOptimizer)
-    return ranker.optimizer.get_unscaled_gradients(gradients) if is_scaling else gradients
+    return ranker.optimizer.get_unscaled_gradients(gradients) if _is_scaling(ranker) else gradients
 
 
 def _num_replicas():

@@ -136,9 +136,8 @@ class ModelConfig(FrozenConfig):
 
     @property
     def columns(self):
-        """Names of the data's columns that the features read, each once."""
-        names = [name for feature in self.features if feature.kind != "cross" for name in (feature.name,)]
-        return tuple(dict.fromkeys(names))
+        """Names of the data's columns that the features read."""
+        return tuple(feature.name for feature in self.features if feature.kind != "cross")
 
     @pydantic.field_validator("features")
     @classmethod

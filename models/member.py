@@ -76,10 +76,12 @@ class Member(keras.layers.Layer):
         Returns:
             Dict from label to (batch,) float32, or (batch, width) where the head's width is not 1.
         """
-        parts = {
-            label: tf.cast(tower(hidden_BU, training=training), tf.float32)
-            for (label, tower), hidden_BU in zip(self.tower_by_label.items(), body.tasks, strict=True)
-        }
+        # The towers' variables are named by their member, as warm starts tell them apart by name.
+        with tf.name_scope(self.name):
+            parts = {
+                label: tf.cast(tower(hidden_BU, training=training), tf.float32)
+                for (label, tower), hidden_BU in zip(self.tower_by_label.items(), body.tasks, strict=True)
+            }
         return self._chained(_biased(parts, biases))
 
     def small_outputs(self, body, mains, biases=None):
@@ -93,11 +95,12 @@ class Member(keras.layers.Layer):
         Returns:
             Dict from label to (batch,) float32, or (batch, width) where the head's width is not 1.
         """
-        parts = {
-            label: tf.cast(self.small_tower_by_label[label](hidden_BU), tf.float32) / self._config.small_tower.temperature
-            for label, hidden_BU in zip(self.tower_by_label, body.tasks, strict=True)
-            if label in self.small_tower_by_label
-        }
+        with tf.name_scope(self.name):
+            parts = {
+                label: tf.cast(self.small_tower_by_label[label](hidden_BU), tf.float32) / self._config.small_tower.temperature
+                for label, hidden_BU in zip(self.tower_by_label, body.tasks, strict=True)
+                if label in self.small_tower_by_label
+            }
         return self._chained(_biased(parts, biases), mains)
 
     def _chained(self, outputs, parents=None):
@@ -125,10 +128,14 @@ class Member(keras.layers.Layer):
 
 
 def _biased(outputs, biases):
-    """Outputs with the bias of their task; every number of a wide output takes it."""
+    """Outputs with the bias of their task, which the first number of a wide output takes, as `models.heads.head` has it."""
     return {
-        label: output + (biases[label] if output.shape.rank == 1 else biases[label][:, None])
-        if biases and label in biases
-        else output
+        label: output + _widened(biases[label], output) if biases and label in biases else output
         for label, output in outputs.items()
     }
+
+
+def _widened(bias_B, output):
+    if output.shape.rank == 1:
+        return bias_B
+    return tf.pad(bias_B[:, None], [[0, 0], [0, output.shape[1] - 1]])

@@ -23,7 +23,8 @@ class Head(tf.Module, ABC):
     Attributes:
         label: column of the labels.
         config: the head's configuration.
-        width: units of the tower's output; outputs are (batch,) where it is 1, else (batch, width).
+        width: units of the tower's output; outputs are (batch,) where it is 1, else (batch, width). Of several the first must
+            raise or lower the served value by itself: the bias tower is added to it.
         columns: names of transformed feature columns, one number a row, that loss and served value read.
         needs_adapting: whether `adapt` must be called before training.
         serves_mean: whether the least loss over many rows with equal features is where the served value is the mean of their

@@ -220,6 +220,29 @@ def test_mixed_precision_steps_nearly_alike(policy, kind, gradients_of):
     assert np.linalg.norm(steps[0] - steps[1]) < 0.05 * np.linalg.norm(steps[0])
 
 
+@pytest.mark.parametrize("gradients_of", ["parameters", "representation"])
+@pytest.mark.parametrize("kind", GRADIENT_METHODS)
+def test_a_step_whose_gradients_overflow_16_bits_is_left_out(kind, gradients_of):
+    """The scale of losses grows until gradients overflow, which is no divergence: nothing moves, and the scale is halved."""
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        optimizer = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.legacy.SGD(RATE), initial_scale=2.0**30)
+        ranker = built(config(kind, gradients_of), optimizer=optimizer)
+        before = [variable.numpy() for variable in ranker.trainable_variables]
+        logs = ranker.train_step(batch())
+        scale = float(optimizer.loss_scale)
+        for variable, value in zip(ranker.trainable_variables, before, strict=True):
+            np.testing.assert_array_equal(variable, value)
+        for _ in range(30):
+            next_logs = ranker.train_step(batch())
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert scale == 2.0**29
+    assert all(np.isfinite(value) for name, value in logs.items() if not name.startswith("gradient_"))
+    assert np.isfinite(next_logs["gradient_cosine"])
+    assert any((variable.numpy() != value).any() for variable, value in zip(ranker.trainable_variables, before, strict=True))
+
+
 REPLICAS = """
     import sys
     import numpy as np

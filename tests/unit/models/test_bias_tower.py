@@ -119,7 +119,8 @@ def test_it_is_added_to_main_and_small_outputs_of_its_tasks_in_training_only():
     assert float(in_training.tasks[1]) == pytest.approx(sum(losses), rel=1e-5)
 
 
-def test_it_is_added_to_every_output_of_a_head_of_several():
+def test_it_shifts_a_head_of_several_outputs_as_a_whole():
+    """All probabilities of an ordinal head go up or down together: the other outputs are steps from the first."""
     batch = {
         "quality": tf.constant([1.0, -1.0, 0.5]),
         "position": tf.constant([0, 5, 2], tf.int64),
@@ -133,8 +134,11 @@ def test_it_is_added_to_every_output_of_a_head_of_several():
     ranker.adapt_heads({name: column.numpy() for name, column in batch.items()})
     loss = ranker.batch_losses(batch, training=True).main[0]
     bias = ranker._bias_tower(ranker._bias_inputs(batch), tf.ones([3, 1]))
-    outputs = ranker.main_outputs(batch)[0]["watch_seconds"] + bias
+    outputs = ranker.main_outputs(batch)[0]["watch_seconds"] + bias * [[1.0, 0.0, 0.0]]
     assert outputs.shape == (3, head.width)
+    moved = head._logits(outputs) - head._logits(ranker.main_outputs(batch)[0]["watch_seconds"])
+    np.testing.assert_allclose(moved, tf.repeat(bias, 3, axis=1), atol=1e-5)
+    assert np.abs(bias).min() > 1e-3
     expected = head.loss(outputs, batch["watch_seconds"], batch["watch_seconds_mask"], batch)
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 

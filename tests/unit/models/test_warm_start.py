@@ -140,6 +140,22 @@ def test_layers_are_taken_over_whole(before, now):
         np.testing.assert_array_equal(mine[name], theirs[name])
 
 
+def test_every_member_is_taken_over(now, tmp_path):
+    """Members have layers alike, which must be told apart."""
+    config, output = now
+    config = config.model_copy(update={"members": 2})
+    old, ranker = made(config, output, seed=1), made(config, output, seed=2)
+    module = tf.Module()
+    module.model_variables = old.served_variables
+    module.assets = [tf.saved_model.Asset(output.vocabulary_file_by_name(name)) for name in ("user_id", "category")]
+    tf.saved_model.save(module, str(tmp_path))
+    save_inputs(old, output, str(tmp_path))
+    report = start_from(ranker, output, str(tmp_path))
+    assert report.num_copied == len(old.served_variables) - len({rows.variable.ref() for rows in old.table_rows.values()})
+    for mine, theirs in zip(ranker.served_variables, old.served_variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_a_layer_of_another_shape_begins_anew(before, now):
     old, _, folder = before
     ranker = made(old.config.model_copy(update={"tower_units": (4,)}), now[1], seed=2)
