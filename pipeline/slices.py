@@ -50,7 +50,9 @@ class Slice:
     def _ranges(self, values):
         numbers = np.asarray(values, np.float64)
         names = np.array([*range_names(self.edges), UNKNOWN], object)
-        place = np.searchsorted(self.edges, numbers, side="right")
+        # 0.7 in 32 bits lies below 0.7 in 64: an edge has to be compared as the values are kept.
+        edges = np.asarray(self.edges, np.float32 if pa.types.is_float32(values.type) else np.float64)
+        place = np.searchsorted(edges, numbers, side="right")
         return names[np.where(np.isnan(numbers), len(names) - 1, place)]
 
 

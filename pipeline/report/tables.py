@@ -10,7 +10,7 @@ from pipeline.measuring import TITLE_BY_MEASURE
 from pipeline.report.charts import Interval, strip
 from pipeline.report.numbers import NONE, duration, fixed, percent, short, signed, whole
 
-# Of a column with many values those with the most rows; the page says that there are more.
+# Of a column with many values; the page says that there are more.
 MAX_BUCKETS = 20
 _RATES = {
     "click_rate": ("clicked", percent),
@@ -94,9 +94,11 @@ def label_tables(labels, previous):
     tables = []
     for by, caption in (("surface", "Labels by surface"), ("day", "Labels by day")):
         before = {} if previous is None else {line[by]: line for line in rates(previous, by).to_pylist()}
-        lines = sorted(rates(labels, by).to_pylist(), key=lambda line: -line["impressions"] if by == "surface" else 0)
+        lines = rates(labels, by).to_pylist()
+        # The surfaces with the most rows, and the last days.
+        shown = sorted(lines, key=lambda line: -line["impressions"])[:MAX_BUCKETS] if by == "surface" else lines[-MAX_BUCKETS:]
         rows = [_label_row("all rows", rates(labels).to_pylist()[0], rates(previous).to_pylist()[0] if previous else {})]
-        rows += [_label_row(line[by] or "unknown", line, before.get(line[by], {})) for line in lines[:MAX_BUCKETS]]
+        rows += [_label_row(line[by] or "unknown", line, before.get(line[by], {})) for line in shown]
         head = (by, "impressions", *(title for title, _ in _RATES.values()))
         tables.append(Table(_and_more(caption, lines), head, tuple(rows)))
     return tables

@@ -2,13 +2,16 @@ import dataclasses
 import html.parser
 import re
 
+import pyarrow as pa
 import pytest
 
+from data.report import LABEL_COUNTS_SCHEMA
 from pipeline.config import Config
 from pipeline.report.page import render
 from pipeline.report.run_report import STOPPED, Verdict
+from pipeline.report.tables import label_tables
 from tests.unit.pipeline import chromium
-from tests.unit.pipeline.made_up_run import first_run, held_back, run_report, task_result
+from tests.unit.pipeline.made_up_run import first_run, held_back, labels, run_report, task_result
 
 VOID = {"meta", "link", "br"}
 
@@ -179,3 +182,11 @@ def test_the_browser_would_complain_and_measure(tmp_path):
         assert pixels > 400
         assert wide.startswith('<div style="width: 900px">')
         assert browser.requests[1:] == [f"file://{tmp_path}/absent.png"]
+
+
+def test_of_many_days_the_last_ones_are_shown():
+    line = labels().to_pylist()[0]
+    days = [f"2026-01-{day:02d}" for day in range(1, 26)]
+    table = label_tables(pa.Table.from_pylist([{**line, "day": day} for day in days], schema=LABEL_COUNTS_SCHEMA), None)[1]
+    assert [row[0].text for row in table.rows] == ["all rows", *days[-20:]]
+    assert table.caption == "Labels by day: 20 of 25"

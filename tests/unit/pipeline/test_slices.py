@@ -21,6 +21,11 @@ def test_ranges_hold_their_lower_edge():
     assert found.tolist() == ["below 24", "24 to 168", "24 to 168", "168 and above", "below 24", "168 and above"]
 
 
+def test_an_edge_is_rounded_as_the_values_are():
+    shares = column([[0.7], [0.6999]], pa.float32())
+    assert Slice("share", "share", 0, (0.7,)).buckets(shares).tolist() == ["0.7 and above", "below 0.7"]
+
+
 def test_values_name_their_own_buckets():
     assert Slice("s", "s").buckets(column([[b"feed"], [b"s\xc3\xbcd"]], pa.binary())).tolist() == ["feed", "süd"]
     assert Slice("s", "s").buckets(column([[3], [-4]], pa.int64())).tolist() == ["3", "-4"]
