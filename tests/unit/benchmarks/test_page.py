@@ -7,6 +7,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from benchmarks.ingest.report import PAGE
+from data.columns import labelled_schema
 from data.config import AttributionConfig, DataConfig
 from data.schema import EngagementKind
 
@@ -26,6 +27,7 @@ def test_configurations_are_valid_together():
     config = DataConfig.model_validate({**merged, "item_columns": {"category": "string"}, "split": {"eval_days": 1}})
     assert config.satisfaction.survey_neutral == 3.0
     assert config.history.aggregates[1].windows == ("1h", "1d", "all")
+    assert {"time_of_day", "user_time_of_day_history", "user_session"} <= set(labelled_schema(config).names)
     assert config.source.columns["engagements"]["watch_seconds"].scale == 0.001
 
 
