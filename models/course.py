@@ -84,7 +84,10 @@ class CourseRun:
             self._averaged = train_config.ema_decay and AveragedWeights(ranker.served_variables, train_config.ema_decay)
             self._best = [tf.Variable(value, trainable=False) for value in ranker.served_variables] if self._stopping else []
         self._loop = StepLoop(ranker, rows.columns, strategy, self._averaged, train_config.xla)
-        self._loop.run(self._batches(0, 0), 0)
+        # An iterator by where it begins: it fills its first window while the graph is built, or the epoch before runs.
+        self._ahead = {}
+        self._read_ahead(0)
+        self._loop.run(self._ahead[0, 0], 0)
         self._checkpoints = self._make_checkpoints(folder)
         self._state = self._restored()
 
@@ -131,11 +134,16 @@ class CourseRun:
         )
         return iter(self._strategy.experimental_distribute_dataset(batches) if is_shared_out else batches)
 
+    def _read_ahead(self, epoch):
+        self._ahead = {(epoch, 0): self._batches(epoch, 0)} if epoch < self._num_epochs else {}
+
     def _run_epoch(self):
         state = self._state
         if not state.num_batches:
             self._ranker.reset_metrics()
-        iterator = self._batches(len(state.epochs), state.num_batches)
+        begin = (len(state.epochs), state.num_batches)
+        iterator = self._ahead[begin] if begin in self._ahead else self._batches(*begin)
+        self._read_ahead(len(state.epochs) + 1)
         self._tell_progress()
         is_last = False
         while not is_last:

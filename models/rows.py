@@ -47,7 +47,8 @@ class TransformedRows:
         """Batches of one epoch, in an order of its own.
 
         Files come in random order, several at a time, and rows are in random order within windows of consecutive ones. The
-        order follows from the arguments alone: to go on within an epoch costs reading what was passed, no more.
+        order follows from the arguments alone: to go on within an epoch costs reading what was passed, no more. An iterator
+        begins to read when it is made.
 
         Args:
             batch_size: rows of a batch; the last one may be smaller.
@@ -71,7 +72,10 @@ class TransformedRows:
 
         windows = self._records([self.files[index] for index in order]).rebatch(batches_by_window * batch_size)
         windows = windows.skip(first_window).enumerate(first_window).map(shuffled).prefetch(1)
-        return windows.rebatch(batch_size, drop_remainder).skip(passed_batches).prefetch(tf.data.AUTOTUNE)
+        batches = windows.rebatch(batch_size, drop_remainder).skip(passed_batches).prefetch(tf.data.AUTOTUNE)
+        options = tf.data.Options()
+        options.experimental_warm_start = True
+        return batches.with_options(options)
 
     def batches(self, batch_size):
         """Batches of all rows in the order of the files.

@@ -22,7 +22,7 @@ FEATURES = ("user_id", "age", "fans")
 
 
 @pytest.fixture(scope="module")
-def model_config():
+def small_config():
     return ModelConfig(**MODEL | {"features": [feature for feature in MODEL["features"] if feature["name"] in FEATURES]})
 
 
@@ -31,10 +31,10 @@ def changed(config, **changes):
 
 
 @pytest.fixture
-def run(transformed, train_files, model_config, train_config):
+def run(transformed, train_files, small_config, train_config):
     """Trains on the fixture's rows; validation, where wanted, on the same ones."""
 
-    def run(validate=False, model=model_config, on_progress=None, folder=None, **changes):
+    def run(validate=False, model=small_config, on_progress=None, folder=None, **changes):
         return fit(
             model,
             changed(train_config, **{"learning_rate": 0.02, **changes}),
@@ -80,12 +80,12 @@ def test_a_seed_names_one_run(run):
             assert np.abs(mine - different).max() > 1e-3
 
 
-def test_stretches_of_steps_add_up_to_the_losses_of_the_epoch(run, model_config, monkeypatch):
+def test_stretches_of_steps_add_up_to_the_losses_of_the_epoch(run, small_config, monkeypatch):
     """Curves and running means come by different ways; without small towers and task weights they are one loss."""
     monkeypatch.setattr("models.course.STEPS_AT_ONCE", 2)
     tasks = [TaskConfig(label="click", head="binary")]
     seen = []
-    model = changed(model_config, small_tower=None, tasks=tasks)
+    model = changed(small_config, small_tower=None, tasks=tasks)
     fitted = run(model=model, batch_size=80, on_progress=seen.append)
     points = fitted.history.training.points
     assert [point.step for point in points] == [2, 4]
@@ -138,10 +138,10 @@ def test_averaged_weights_are_validated_and_kept(transformed, run):
     assert fitted.epochs[1].validation_measures["click"]["auc"] == pytest.approx(auc(labels, served, weights), abs=1e-5)
 
 
-def test_refit_trains_on_all_rows_for_the_best_number_of_epochs(transformed, run, model_config):
+def test_refit_trains_on_all_rows_for_the_best_number_of_epochs(transformed, run, small_config):
     """The validation files are the training files here, and a file counts once: the refit repeats the first training."""
-    tasks = [task.model_copy(update={"calibration": "isotonic"}) for task in model_config.tasks[:2]]
-    model = changed(model_config, tasks=[task.model_dump() for task in (*tasks, model_config.tasks[2])])
+    tasks = [task.model_copy(update={"calibration": "isotonic"}) for task in small_config.tasks[:2]]
+    model = changed(small_config, tasks=[task.model_dump() for task in (*tasks, small_config.tasks[2])])
     seen = []
     fitted = run(
         validate=True, model=model, epochs=4, learning_rate=0.3, refit=True, schedule="cosine",
@@ -161,11 +161,11 @@ def test_refit_trains_on_all_rows_for_the_best_number_of_epochs(transformed, run
     assert np.average(calibrated, weights=weights) == pytest.approx(np.average(labels, weights=weights), abs=0.01)
 
 
-def test_heads_learn_from_all_rows_before_the_first_step(transformed, run, model_config):
+def test_heads_learn_from_all_rows_before_the_first_step(transformed, run, small_config):
     seconds = np.array([row["watch_seconds"] for row in transformed.rows])
     is_known = np.array([row["watch_seconds_mask"] for row in transformed.rows]) > 0
     tasks = [{"label": "watch_seconds", "head": {"kind": "ordinal", "num_thresholds": 4}}]
-    fitted = run(model=changed(model_config, tasks=tasks, small_tower=None))
+    fitted = run(model=changed(small_config, tasks=tasks, small_tower=None))
     thresholds = fitted.ranker.heads["watch_seconds"].state
     values = np.concatenate([variable.numpy().ravel() for variable in thresholds])
     for quantile in np.quantile(seconds[is_known], [0.25, 0.5, 0.75]):
@@ -175,9 +175,9 @@ def test_heads_learn_from_all_rows_before_the_first_step(transformed, run, model
 @pytest.mark.parametrize(
     "body", [{"kind": "shared_bottom", "units": [8, 6]}, {"kind": "mmoe", "num_experts": 2, "expert_units": [6]}]
 )
-def test_other_bodies_and_methods_train(run, model_config, body):
+def test_other_bodies_and_methods_train(run, small_config, body):
     """A method that compares gradients reports how they conflict, and one with an epoch's end is told of it."""
-    model = changed(model_config, body=body, balancing={"kind": "pcgrad"})
+    model = changed(small_config, body=body, balancing={"kind": "pcgrad"})
     fitted = run(model=model, epochs=3)
     assert fitted.epochs[2].train_losses["click"] < fitted.epochs[0].train_losses["click"]
     [*_, point] = fitted.history.training.points
@@ -185,8 +185,8 @@ def test_other_bodies_and_methods_train(run, model_config, body):
     assert -1 <= point.conflict["gradient_cosine"] <= 1 <= point.conflict["gradient_dominance"]
 
 
-def test_the_end_of_an_epoch_reaches_the_balancing_method(run, model_config):
-    fitted = run(model=changed(model_config, balancing={"kind": "dwa"}), epochs=4)
+def test_the_end_of_an_epoch_reaches_the_balancing_method(run, small_config):
+    fitted = run(model=changed(small_config, balancing={"kind": "dwa"}), epochs=4)
     weights = [point.weights for point in fitted.history.training.points]
     assert weights[0] == weights[1] == dict.fromkeys(LABELS, 1.0)
     assert len(set(weights[3].values())) == 3
@@ -258,10 +258,10 @@ def test_what_needs_validation_rows_says_so(run, changes, key):
         run(**changes)
 
 
-def test_calibration_needs_validation_rows(run, model_config):
+def test_calibration_needs_validation_rows(run, small_config):
     tasks = [{"label": "click", "head": "binary", "calibration": "platt"}]
     with pytest.raises(TrainingError, match=r"model.tasks.0.calibration needs validation rows"):
-        run(model=changed(model_config, tasks=tasks))
+        run(model=changed(small_config, tasks=tasks))
 
 
 @pytest.mark.parametrize("measure", ["click", "click mae", "nothing auc", "watch_seconds auc"])
@@ -270,28 +270,28 @@ def test_a_measure_of_early_stopping_must_exist(run, measure):
         run(validate=True, early_stopping={"measure": measure})
 
 
-def test_measures_by_user_need_the_feature(model_config, transformed):
+def test_measures_by_user_need_the_feature(small_config, transformed):
     spec = transformed.output.transformed_feature_spec()
-    assert "click gauc" in stopping_measures(model_config.tasks, spec)
+    assert "click gauc" in stopping_measures(small_config.tasks, spec)
     without = {name: feature for name, feature in spec.items() if name != "user_id"}
-    assert "click gauc" not in stopping_measures(model_config.tasks, without)
-    assert "click auc" in stopping_measures(model_config.tasks, without)
+    assert "click gauc" not in stopping_measures(small_config.tasks, without)
+    assert "click auc" in stopping_measures(small_config.tasks, without)
 
 
 @pytest.mark.parametrize(
     ("measure", "value"),
     [("loss", 0.5 + 0.2 * 3.0 + 0.25), ("click auc", -0.75), ("watch_seconds mean_absolute_error_seconds", 4.0)],
 )
-def test_what_early_stopping_looks_at_is_the_lower_the_better(model_config, measure, value):
+def test_what_early_stopping_looks_at_is_the_lower_the_better(small_config, measure, value):
     measures = {"click": {"auc": 0.75}, "watch_seconds": {"mean_absolute_error_seconds": 4.0}}
     validated = Validated({"click": 0.5, "watch_seconds": 3.0, "satisfaction": 0.25}, measures, {}, {}, {})
-    assert stopping_value(measure, validated, model_config.tasks) == pytest.approx(value)
+    assert stopping_value(measure, validated, small_config.tasks) == pytest.approx(value)
 
 
-def test_a_measure_that_the_rows_do_not_define_is_an_error(model_config):
+def test_a_measure_that_the_rows_do_not_define_is_an_error(small_config):
     validated = Validated({}, {"click": {"auc": None}}, {}, {}, {})
     with pytest.raises(TrainingError, match=r"must be defined on the validation rows. Received: click auc"):
-        stopping_value("click auc", validated, model_config.tasks)
+        stopping_value("click auc", validated, small_config.tasks)
 
 
 def test_xla_with_several_devices_is_refused(run):
