@@ -168,7 +168,7 @@ def keyed_facts(rows, facts, column, config):
         ValueError: If the column is not one of `keyed_columns`.
     """
     measures = {measure for aggregate in keyed_aggregates(column, config.history) for measure in aggregate.measures}
-    wanted = {Signal.IMPRESSION, *map(SIGNAL_BY_MEASURE.get, measures)}
+    wanted = {Signal.IMPRESSION, *(SIGNAL_BY_MEASURE[measure] for measure in measures)}
     codes, values = encoded(rows[column])
     codes = codes[np.asarray(facts["row"])]
     kept = np.flatnonzero((codes >= 0) & np.isin(np.asarray(facts["signal"]), list(wanted)))

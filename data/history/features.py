@@ -136,7 +136,7 @@ def pair_aggregates(history):
     Returns:
         By second column of the pair, list of `data.history_config.AggregateConfig`.
     """
-    by_column = {}
+    by_column: dict[str, list] = {}
     for aggregate in history.aggregates if history else ():
         if len(aggregate.key) == 2:
             by_column.setdefault(aggregate.key[1], []).append(aggregate)

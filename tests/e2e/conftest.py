@@ -17,14 +17,37 @@ NUM_IMPRESSIONS = 12_000
 _SCRIPT = "import sys; from pipeline.cli import main; sys.exit(main())"
 
 
+# What the demo has no use for, but a service must send as training saw it: a key of the context, a bucket of an item's number.
+_MORE_BY_LINE = {
+    "[data.source]": 'bucket_columns = { length = { column = "duration_seconds", edges = [12, 20.5, 35] } }',
+    "aggregates = [": """
+    { key = ["user_id", "surface"], windows = ["all"], measures = ["impressions", "click_rate"] },
+    { key = ["user_id", "length"], windows = ["1d", "all"], measures = ["click_rate"] },""",
+    "features = [": """
+    { kind = "categorical", name = "length" },
+    { kind = "numeric", name = "user_surface_history", transform = "log" },
+    { kind = "numeric", name = "user_length_history", transform = "log" },""",
+}
+_MORE_SCHEMA = """
+feature { name: "length" type: BYTES value_count { min: 1 max: 1 } presence { min_fraction: 1.0 } }
+feature { name: "user_surface_history" type: FLOAT presence { min_fraction: 1.0 } shape { dim { size: 2 } } }
+feature { name: "user_length_history" type: FLOAT presence { min_fraction: 1.0 } shape { dim { size: 2 } } }
+"""
+
+
 class Job:
-    """One job in a folder of its own, driven through the command line."""
+    """One job in a folder of its own, driven through the command line: the demo with a few more columns."""
 
     def __init__(self, folder, extra=()):
         self.folder = folder
         self.root = folder / "root"
+        self._file = folder / "job.toml"
+        self._file.write_text(_configuration())
+        schema = PROJECT / "configs" / "schemas" / "demo.pbtxt"
+        (folder / "schema.pbtxt").write_text(schema.read_text() + _MORE_SCHEMA)
         self._settings = (
             f"job.root={self.root}",
+            f"job.schema_file={folder}/schema.pbtxt",
             f"data.source.impressions={folder}/logs/impressions.jsonl.gz",
             f"data.source.engagements={folder}/logs/engagements.jsonl.gz",
             f"data.source.users={folder}/logs/users.csv",
@@ -43,7 +66,7 @@ class Job:
     def start(self, command, *more, **streams):
         """A subcommand in a process of its own, still running."""
         settings = [part for setting in self._settings for part in ("--set", setting)]
-        arguments = [command, str(PROJECT / "configs" / "demo.toml"), *settings, *more]
+        arguments = [command, str(self._file), *settings, *more]
         return subprocess.Popen([sys.executable, "-c", _SCRIPT, *arguments], cwd=PROJECT, text=True, **streams)
 
     def run(self, command):
@@ -56,7 +79,7 @@ class Job:
     def config(self):
         from pipeline.config import load
 
-        return load(PROJECT / "configs" / "demo.toml", self._settings)
+        return load(self._file, self._settings)
 
     @property
     def versions(self):
@@ -65,6 +88,14 @@ class Job:
     def artifact(self, component, key):
         """Folder of the newest artifact of a component."""
         return max((self.root / "artifacts" / component / key).iterdir(), key=lambda path: int(path.name))
+
+
+def _configuration():
+    lines = (PROJECT / "configs" / "demo.toml").read_text().splitlines()
+    for line, more in _MORE_BY_LINE.items():
+        place = lines.index(line)
+        lines.insert(place if line.startswith("[") else place + 1, more)
+    return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,8 @@ from serving.ranker.client import Ranker
 from serving.ranker.request import ExampleEncoder
 from tests.unit.serving.test_request import decoded
 
+CONTEXT = {"surface": "search"}
+
 
 @pytest.fixture(scope="module")
 def serving(job):
@@ -130,7 +132,7 @@ def probes(job, logs, tables, tmp_path_factory):
     with gzip.open(folder / "impressions-probes.jsonl.gz", "wt") as file:
         for user, item in pairs:
             keys = {"impression_id": f"probe of {user} and {item}", "user_id": user, "item_id": item}
-            file.write(json.dumps({**keys, "impressed_at": now_ms}) + "\n")
+            file.write(json.dumps({**keys, **CONTEXT, "impressed_at": now_ms}) + "\n")
     source = config.source.model_copy(update={"impressions": f"{folder}/impressions-*.jsonl.gz"})
     split_uris = {split: str(folder / split) for split in config.split.names}
     places = [str(folder / name) for name in ("tables", "report", "spill")]
@@ -143,15 +145,17 @@ def probes(job, logs, tables, tmp_path_factory):
 def test_online_features_and_scores_are_those_that_ingestion_gives(job, serving, tables, probes):
     """What is known at the log's end: through the published tables and the ranker, and through the next ingestion."""
     now_ms, example_by_pair = probes
-    names = [field.name for field in history_fields(job.config.data.history)]
+    names = ["length", *(field.name for field in history_fields(job.config.data.history))]
+    told = [decoded(record) for record in example_by_pair.values()]
+    assert all(len({str(columns[name]) for columns in told}) > 1 for name in names)
     for user in sorted({user for user, _ in example_by_pair}):
         items = [item for owner, item in example_by_pair if owner == user]
         written = [example_by_pair[user, item] for item in items]
-        for record, sent in zip(written, ExampleEncoder(tables).encode(user, items, {}, {}, now_ms), strict=True):
+        for record, sent in zip(written, ExampleEncoder(tables).encode(user, items, CONTEXT, {}, now_ms), strict=True):
             assert {name: decoded(record)[name] for name in names} == {name: decoded(sent)[name] for name in names}
         offline = predicted(serving, written)
         with Ranker(serving, tables) as ranker:
-            ranked = {item.item_id: item for item in ranker.rank(user, items, now_ms=now_ms).items}
+            ranked = {item.item_id: item for item in ranker.rank(user, items, CONTEXT, now_ms=now_ms).items}
         for label in LABELS:
             online = [getattr(ranked[item], label) for item in items]
             np.testing.assert_allclose(online, offline[label], rtol=1e-6, atol=1e-6)
