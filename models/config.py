@@ -199,11 +199,15 @@ class ModelConfig(FrozenConfig):
             raise ValueError(
                 f"small_tower.width must divide the units of the body's output, {width}. Received: width={small_tower.width}"
             )
-        if not is_simpler(small_tower, width, self.tower_units):
-            raise ValueError(
-                "small_tower must have fewer parameters than the main tower and no more rank; set gamma = 0 or another kind. "
-                f"Received: kind={small_tower.kind}, width={small_tower.width}, tower_units={list(self.tower_units)}"
-            )
+        for task in self.tasks:
+            num_outputs = getattr(task.head, "num_thresholds", 1)
+            has_one = small_tower.tasks is None or task.label in small_tower.tasks
+            if has_one and not is_simpler(small_tower, width, self.tower_units, num_outputs):
+                raise ValueError(
+                    "small_tower must have fewer parameters than the main tower and no more rank; set gamma = 0 or another "
+                    f"kind. Received: kind={small_tower.kind}, width={small_tower.width}, "
+                    f"tower_units={list(self.tower_units)}, {num_outputs} output{'s' * (num_outputs > 1)} of {task.label}"
+                )
         return self
 
     def sized(self, size_by_name):
@@ -229,22 +233,23 @@ class ModelConfig(FrozenConfig):
         return self.model_copy(update={"features": tuple(features)})
 
 
-def is_simpler(small_tower, width, tower_units):
-    """Whether a small tower has fewer parameters than the main tower, and none of its layers more units.
+def is_simpler(small_tower, width, tower_units, num_outputs):
+    """Whether a small tower has fewer parameters than the main tower, and no layer or rank above its narrowest.
 
     Args:
         small_tower: `SmallTowerConfig`.
         width: units of the representation.
         tower_units: widths of the main tower's hidden layers.
+        num_outputs: numbers that either tower gives a row.
 
     Returns:
         bool.
     """
     hidden = {"linear": (), "pooled": (), "bottleneck": (small_tower.width,), "mlp": (small_tower.width,)}[small_tower.kind]
     inputs = width // small_tower.width if small_tower.kind == "pooled" else width
-    if max(hidden, default=1) > min((width, *tower_units)):
+    if max(hidden, default=min(inputs, num_outputs)) > min((width, *tower_units)):
         return False
-    return num_parameters((inputs, *hidden, 1)) < num_parameters((width, *tower_units, 1))
+    return num_parameters((inputs, *hidden, num_outputs)) < num_parameters((width, *tower_units, num_outputs))
 
 
 def num_parameters(widths):

@@ -119,8 +119,9 @@ class Member(keras.layers.Layer):
         if self._config.body.width is not None or not self.small_tower_by_label:
             return
         for label, hidden_BU in zip(self.tower_by_label, body.tasks, strict=True):
-            width = hidden_BU.shape[1]
-            if label in self.small_tower_by_label and not is_simpler(small, width, self._config.tower_units):
+            width, num_outputs = hidden_BU.shape[1], self.tower_by_label[label].num_outputs
+            has_one = label in self.small_tower_by_label
+            if has_one and not is_simpler(small, width, self._config.tower_units, num_outputs):
                 raise BodyError(
                     "small_tower must have fewer parameters than the main tower and no more rank; set gamma = 0 or another "
                     f"kind. Received: kind={small.kind}, width={small.width}, {width} units of the body's output"

@@ -11,7 +11,7 @@ import pydantic
 
 from data.columns import aggregate_column, aggregate_entries, labelled_schema
 from data.config import DataConfig, FrozenConfig
-from data.schema import LABELS
+from data.schema import LABELS, SATISFACTION
 from models.config import ModelConfig
 from models.train_config import TrainConfig
 from pipeline.errors import ConfigError
@@ -185,6 +185,17 @@ class Config(FrozenConfig):
         for key, is_asked in asked.items():
             if is_asked:
                 raise ValueError(f"{key} needs validation rows: set data.split.validation_days to at least 1. Received: 0")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _chained_labels_are_known(self):
+        known = self.data.satisfaction.known
+        for index, task in enumerate(self.model.tasks):
+            if task.label == SATISFACTION and task.given is not None and known != "all":
+                # Its loss is that of the product of both: over clicked rows alone, all would teach that a click is certain.
+                raise ValueError(
+                    f"model.tasks.{index}.given needs labels of all rows: set data.satisfaction.known to all. Received: {known}"
+                )
         return self
 
     @pydantic.model_validator(mode="after")

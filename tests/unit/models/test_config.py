@@ -117,8 +117,17 @@ def test_a_small_tower_is_simpler_by_parameters_and_rank(kind, width, parameters
     inputs = 64 // width if kind == "pooled" else 64
     assert num_parameters((inputs, *hidden, 1)) == parameters
     small = SmallTowerConfig(kind=kind, width=width)
-    assert is_simpler(small, 64, (32,))
-    assert is_simpler(small, 64, (8,)) == (kind in ("linear", "pooled"))
+    assert is_simpler(small, 64, (32,), num_outputs=1)
+    assert is_simpler(small, 64, (8,), num_outputs=1) == (kind in ("linear", "pooled"))
+
+
+def test_a_linear_small_tower_of_many_outputs_may_outgrow_a_narrow_main_tower():
+    """Of 20 thresholds: 64 x 20 weights against 64 x 16 + 16 x 20."""
+    tasks = [{"label": "watch_seconds", "head": {"kind": "ordinal", "num_thresholds": 20}}]
+    assert ModelConfig(features=[AGE], tasks=tasks, tower_units=[32]).tower_units == (32,)
+    refuses({"tasks": tasks, "tower_units": [16]}, "fewer parameters .* no more rank.*, 20 outputs of watch_seconds")
+    tasks = [TASKS["click"], *tasks]
+    assert ModelConfig(features=[AGE], tasks=tasks, tower_units=[16], small_tower={"tasks": ["click"]}).members == 1
 
 
 def test_features_are_dealt_to_body_and_bias_tower():

@@ -148,6 +148,17 @@ def test_wrong_features_name_the_key(write, tree, feature, message):
         load(write(tree))
 
 
+def test_a_chained_label_must_be_known_of_all_rows(write, tree):
+    tree["model"]["tasks"] = [
+        {"label": "click", "head": "binary"},
+        {"label": "watch_seconds", "head": "log1p"},
+        {"label": "satisfaction", "head": "binary", "given": "click"},
+    ]
+    assert load(write(tree)).model.tasks[2].given == "click"
+    with pytest.raises(ConfigError, match=r"model\.tasks\.2\.given needs labels of all rows: .* Received: clicked"):
+        load(write(tree), ["data.satisfaction.known=clicked"])
+
+
 @pytest.mark.parametrize(("override", "root"), [("job.root=here", "here"), ("job.name=feed", "runs/feed")])
 def test_recorded_root_does_not_depend_on_the_folder(write, tree, override, root, tmp_path, monkeypatch):
     expected = Path(root).absolute()
