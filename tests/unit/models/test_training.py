@@ -309,6 +309,18 @@ def test_mixed_precision_is_set_for_the_training_alone(run, transformed):
     assert fitted.epochs[2].train_losses != plain.epochs[2].train_losses
 
 
+def test_losses_are_scaled_in_the_16_bits_of_a_gpu(run):
+    """Small gradients would be 0 in float16; a GPU's policy, on this processor."""
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        fitted = run(epochs=3, clip_norm=1.0)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    plain = run(epochs=3, clip_norm=1.0)
+    assert isinstance(fitted.ranker.optimizer, keras.mixed_precision.LossScaleOptimizer)
+    assert fitted.epochs[2].train_losses["click"] == pytest.approx(plain.epochs[2].train_losses["click"], rel=0.02)
+
+
 def test_a_failed_training_leaves_the_precision_as_it_was(run):
     with pytest.raises(DivergedError, match="must stay finite"):
         run(mixed_precision=True, learning_rate=1e30)
