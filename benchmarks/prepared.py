@@ -79,7 +79,8 @@ def prepare(config, folder, features):
     run_ingestion(config.data, {split: uris[split] for split in splits}, uris["tables"], uris["report"], uris["spill"])
     model = config.model.model_copy(update={"features": tuple(features)})
     trained = [split for split in splits if split != EVAL_SPLIT]
-    tft_output = _transform(model, config.job.schema_file, folder, trained)
+    analyzed = trained if config.train.refit else [TRAIN_SPLIT]
+    tft_output = _transform(model, config.job.schema_file, folder, trained, analyzed)
     batches, rows = _evaluation_rows(tft_output, folder / EVAL_SPLIT, model)
     return Prepared(tft_output, {split: [str(folder / "transformed" / split / "*.gz")] for split in trained}, batches, rows)
 
@@ -112,16 +113,16 @@ def train_and_score(config, prepared, seed):
     )
 
 
-def _transform(model, schema_file, folder, splits):
-    """Fits the transform on the rows of all splits and writes each transformed, as the pipeline's Transform does."""
+def _transform(model, schema_file, folder, splits, analyzed):
+    """Fits the transform on the rows of some splits and writes all transformed, as the pipeline's Transform does."""
     schema = _read_schema(model, schema_file)
     globs = {split: str(folder / split / "*.gz") for split in splits}
-    every = TFExampleRecord(list(globs.values()), telemetry_descriptors=["benchmarks"], schema=schema)
+    every = TFExampleRecord([globs[split] for split in analyzed], telemetry_descriptors=["benchmarks"], schema=schema)
     with (
         beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline,
         tft_beam.Context(temp_dir=str(folder / "spill")),
     ):
-        rows = pipeline | "ReadAll" >> every.BeamSource()
+        rows = pipeline | "ReadAnalyzed" >> every.BeamSource()
         transform_fn = (rows, every.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(
             functools.partial(preprocess, config=model)
         )

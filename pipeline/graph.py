@@ -6,7 +6,7 @@ from tfx import v1 as tfx
 from tfx.components.distribution_validator.component import DistributionValidator
 
 from data.columns import candidate_columns, labelled_schema
-from data.schema import EVAL_SPLIT, VALIDATION_SPLIT
+from data.schema import EVAL_SPLIT, TRAIN_SPLIT, VALIDATION_SPLIT
 from models.config import ModelConfig
 from pipeline.components.baselines import model_in_service, previous_statistics, warm_start_model
 from pipeline.components.feature_publisher import FeaturePublisher
@@ -129,8 +129,8 @@ def _blocking_anomalies(config, validators):
 
 
 def _transform(config, examples, schema):
-    # Vocabularies and moments are those of all rows that may train.
-    analyzed = [split for split in config.data.split.names if split != EVAL_SPLIT]
+    # A value that no row trains on belongs into the out-of-vocabulary buckets.
+    analyzed = [TRAIN_SPLIT, *([VALIDATION_SPLIT] if config.train.refit else [])]
     # What Transform reads of the model: another width of a layer must not send all rows through it again.
     model = ModelConfig(features=config.sized_model.features, tasks=config.model.tasks, small_tower=None)
     transform = PackedTransform(

@@ -45,7 +45,7 @@ def main(arguments):
             config = load(PROJECT / "configs" / "kuairand.toml", [f"data.source.path={options.path}"])
             bodies, seeds, num_replicates = list(BODIES), SEEDS, NUM_REPLICATES
         tasks = config.model.tasks
-        scored = study(config, seeds, folder / "rows", status.update, bodies)
+        scored = study(config, seeds, folder / "rows", status.update, bodies, has_daily=not options.quick)
         status.update("Intervals ...")
         values_by_name = {
             name: values_of([each.served for each in runs], tasks, num_replicates) for name, runs in scored.items()

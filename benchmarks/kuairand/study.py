@@ -2,11 +2,13 @@
 
 import dataclasses
 
+from benchmarks.history.study import refreshed_daily
 from benchmarks.prepared import prepare, train_and_score
 from models.bodies.config import MMoEConfig, PLEConfig, SharedBottomConfig
 from models.config import SmallTowerConfig
 
 TUNED = "as configured"
+DAILY = "as configured, all of the past refreshed once a day"
 # Of about as many parameters each, behind the same inputs.
 BODIES = {
     "shared bottom": SharedBottomConfig(units=(128, 64)),
@@ -66,7 +68,7 @@ def variants(config, bodies):
     return [*of_bodies, Variant(TUNED, None, config.model.small_tower is not None)]
 
 
-def study(config, seeds, folder, say, bodies=tuple(BODIES)):
+def study(config, seeds, folder, say, bodies=tuple(BODIES), has_daily=True):
     """Evaluation rows as every ranker scores them.
 
     Args:
@@ -75,17 +77,21 @@ def study(config, seeds, folder, say, bodies=tuple(BODIES)):
         folder: `pathlib.Path` for data on its way.
         say: called with what happens now.
         bodies: names in `BODIES`.
+        has_daily: whether the ranker as configured is trained on a past refreshed once a day too.
 
     Returns:
-        Dict from name of a variant to list of `benchmarks.prepared.Scored`, one a seed.
+        Dict from name of a variant, and `DAILY` where there is a past, to list of `benchmarks.prepared.Scored`, one a seed.
     """
     say("Ingesting and transforming ...")
-    prepared = prepare(config, folder, config.sized_model.features)
+    prepared = prepare(config, folder / "configured", config.sized_model.features)
+    jobs = {variant.name: (variant.applied(config), prepared) for variant in variants(config, bodies)}
+    if has_daily:
+        daily = refreshed_daily(config)
+        jobs[DAILY] = daily, prepare(daily, folder / "daily", daily.sized_model.features)
     scored = {}
-    for variant in variants(config, bodies):
-        own = variant.applied(config)
-        scored[variant.name] = []
+    for name, (own, rows) in jobs.items():
+        scored[name] = []
         for seed in seeds:
-            say(f"Training {variant.name}, seed {seed} ...")
-            scored[variant.name].append(train_and_score(own, prepared, seed))
+            say(f"Training {name}, seed {seed} ...")
+            scored[name].append(train_and_score(own, rows, seed))
     return scored

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from benchmarks.figures import PROJECT
 from benchmarks.gains import CLICK_AUC_GAIN, Gain, gain_figures, gain_rows, gain_table, gains, interval
 from benchmarks.history import __main__ as command
-from benchmarks.history.study import OWN_TRAINING, in_best_form, prepare, refreshed_otherwise, without_past
+from benchmarks.history.study import OWN_TRAINING, in_best_form, prepare, refreshed_daily, without_past
 from data.columns import aggregate_entries, history_fields, labelled_schema
 from data.examples import read_examples
 from models.config import TaskConfig
@@ -118,12 +118,9 @@ def test_table_and_page():
     table = gain_table(FOUND, "without", "with").splitlines()
     assert table[0] == "| task | measure | without | with | gain | 95% interval |"
     assert table[3] == "| watch seconds | mean absolute error seconds | 19.0000 | 18.5000 | -0.5000 | -0.9000 to -0.1000 |"
-    history = kuairand().data.history
-    text = command.page_text(FOUND, FOUND, FOUND[:1], history.model_copy(update={"refresh_hours": 24.0}))
-    assert text.startswith("Means of 2 seeds, the past refreshed once a day, against the same ranker")
-    assert "refreshed at once | refreshed once a day" in text
-    text = command.page_text(FOUND, FOUND, FOUND[:1], history.model_copy(update={"refresh_hours": 0.0}))
-    assert "refreshed once a day | refreshed at once" in text
+    text = command.page_text(FOUND, FOUND, FOUND[:1])
+    assert text.startswith("Means of 2 seeds, the past as configured, against the same ranker")
+    assert "refreshed once a day | as configured" in text
 
 
 def kuairand():
@@ -145,11 +142,13 @@ def test_the_ranker_without_the_past_differs_in_the_past_its_user_and_its_traini
 
 
 def test_refresh_is_turned_both_ways():
-    daily = refreshed_otherwise(refreshed_otherwise(kuairand()))
-    at_once = refreshed_otherwise(daily)
-    assert {daily.data.history.refresh_hours, at_once.data.history.refresh_hours} == {24.0, 0.0}
-    assert at_once.model == daily.model
-    assert at_once.data.history.aggregates == daily.data.history.aggregates
+    config = kuairand()
+    history, daily = config.data.history, refreshed_daily(config).data.history
+    assert 0.0 in map(history.refresh_of, history.aggregates)
+    assert {*map(daily.refresh_of, (*daily.aggregates, *daily.sequences)), daily.refresh_hours} == {24.0}
+    assert refreshed_daily(config).model == config.model
+    own = [aggregate.model_copy(update={"refresh_hours": None}) for aggregate in history.aggregates]
+    assert list(daily.aggregates) == own
 
 
 def test_evaluation_rows_come_with_their_keys_and_labels(tmp_path):
