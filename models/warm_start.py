@@ -39,7 +39,7 @@ class SavedInputs(pydantic.BaseModel):
     """What an exported ranker reads.
 
     Attributes:
-        features: of the body, by name and kind, in their order.
+        features: of the body, by name, kind and width of an embedding, in their order.
         tables: by feature.
     """
 
@@ -66,8 +66,8 @@ def start_from(ranker, tft_output, folder):
 
     A row of an embedding table is copied by its value, through both vocabularies; rows of values that are new keep their
     initial values, and so do variables and tables of another shape. Layers read the features side by side: they are copied
-    only if the features are the same in the same order. Small towers and the bias tower, which are not exported, begin anew,
-    as does the optimizer.
+    only if the features are the same, as wide, in the same order. Small towers and the bias tower, which are not exported,
+    begin anew, as does the optimizer.
 
     Args:
         ranker: `MultiTaskRanker` whose variables exist.
@@ -95,7 +95,7 @@ def start_from(ranker, tft_output, folder):
     for name in sorted(set(variables) - {table.variable for table in tables.values()}):
         value = saved.value(name)
         if inputs.features != saved.inputs.features:
-            kept_initial[name] = "other features before, or another order"
+            kept_initial[name] = "other features or widths before, or another order"
         elif value is None or value.shape != variables[name].shape:
             kept_initial[name] = _difference(value, variables[name].shape)
         else:
@@ -119,11 +119,15 @@ def _inputs(ranker, tft_output):
             vocabulary=tft_output.vocabulary_file_by_name(name).rpartition("/")[2] if has_values else None,
             num_values=rows.num_rows - num_oov_buckets if has_values else 0,
         )
-    kinds = [
-        getattr(feature, "transform", getattr(feature, "pooling", feature.kind)) for feature in ranker.config.body_features
-    ]
-    names = [feature.name for feature in ranker.config.body_features]
-    return SavedInputs(features=[f"{name} {kind}" for name, kind in zip(names, kinds, strict=True)], tables=tables)
+    layout = [_layout(feature, ranker.table_rows) for feature in ranker.config.body_features]
+    return SavedInputs(features=layout, tables=tables)
+
+
+def _layout(feature, table_rows):
+    """What tells whether layers find a feature at the same place, made in the same way."""
+    kind = getattr(feature, "transform", getattr(feature, "pooling", feature.kind))
+    table = table_rows.get(getattr(feature, "shares", None) or feature.name)
+    return f"{feature.name} {kind} {feature.dimension if table is None else table.variable.shape[1]}"
 
 
 def _name(variable):

@@ -120,11 +120,21 @@ def test_layers_that_would_read_other_features_begin_anew(before, now):
     ranker, untouched = made(config, output, seed=2), made(config, output, seed=2)
     report = start_from(ranker, output, folder)
     assert report.num_copied == 0
-    assert set(report.kept_initial.values()) == {"other features before, or another order"}
+    assert set(report.kept_initial.values()) == {"other features or widths before, or another order"}
     tables = {rows.variable.ref() for rows in ranker.table_rows.values()}
     for mine, initial in zip(ranker.served_variables, untouched.served_variables, strict=True):
         if mine.ref() not in tables:
             np.testing.assert_array_equal(mine, initial)
+
+
+def test_layers_that_would_read_features_at_other_places_begin_anew(before, now):
+    """Two features that swap their widths leave all shapes of layers as they were."""
+    old, output, folder = before
+    swapped = [FEATURES[0], FEATURES[1] | {"dimension": 2}, FEATURES[2] | {"dimension": 3}, *FEATURES[3:]]
+    ranker = made(model_of(*swapped), output, seed=2)
+    shapes = [[variable.shape for variable in each.members[0].trainable_variables] for each in (ranker, old)]
+    assert shapes[0] == shapes[1]
+    assert start_from(ranker, output, folder).num_copied == 0
 
 
 def test_layers_are_taken_over_whole(before, now):
