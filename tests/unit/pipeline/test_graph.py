@@ -94,3 +94,13 @@ def test_the_gate_is_told_what_is_in_service(tree):
     gate = components_of(tree)["Gate"]
     assert {gate.inputs[key].producer_component_id for key in ("in_service", "pushed_model")} == {"ModelInService"}
     assert "pushed_model" not in components_of(tree, has_metadata=False)["Gate"].inputs
+
+
+@pytest.mark.parametrize("has_metadata", [True, False])
+def test_a_training_begins_from_a_model_where_that_is_wanted(tree, has_metadata):
+    assert "WarmStart" not in components_of(tree, has_metadata=has_metadata)
+    tree["train"] = {"warm_start": True}
+    components = components_of(tree, has_metadata=has_metadata)
+    assert list(components).index("WarmStart") < list(components).index("Trainer")
+    base_model = components["Trainer"].inputs["base_model"]
+    assert base_model.producer_component_id == "WarmStart"
