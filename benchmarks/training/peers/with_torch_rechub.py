@@ -1,7 +1,7 @@
 """torch-rechub's MMoE on arrays, in an environment of its own: prints the seconds of every epoch and the last loss as JSON.
 
 Imports nothing of this project. Rows come from `DataGenerator`, the input way of its documentation, in the training process:
-with loading processes beside it, it was five times slower on two cores. Its layers have batch normalisation, which cannot be
+with loading processes beside it, it was several times slower on two cores. Its layers have batch normalisation, which cannot be
 turned off.
 """
 
