@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import cli
 
-COMMANDS = ("compare", "compile", "demo", "fetch", "rank", "run", "serve", "simulate")
+COMMANDS = ("compare", "compile", "demo", "fetch", "rank", "report", "run", "serve", "simulate")
 
 
 def smalltowers(*arguments):
