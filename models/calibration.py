@@ -3,6 +3,8 @@
 Shapes: B batch, N rows, K knots.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import tensorflow as tf
 
@@ -61,12 +63,12 @@ def fit_calibrator(method, predictions, labels, weights, serves=PROBABILITY):
     return IsotonicCalibrator(*_isotonic_knots(predictions_N, labels_N, weights_N), limit)
 
 
-class Calibrator(tf.Module):
+class Calibrator(tf.Module, ABC):
     """A strictly increasing function of served values; its numbers are constants of the graph that it is called in."""
 
+    @abstractmethod
     def __call__(self, predictions):
         """Calibrated values, (batch,) float32 in the unit of the predictions, of (batch,) served values of at least 0."""
-        raise NotImplementedError
 
 
 class PlattCalibrator(Calibrator):

@@ -9,10 +9,12 @@ so that a change of method is not a change of learning rate.
 Shapes: T tasks.
 """
 
+from abc import ABC, abstractmethod
+
 import tensorflow as tf
 
 
-class BalancingMethod(tf.Module):
+class BalancingMethod(tf.Module, ABC):
     """Base of all methods; a subclass says in `_weights` how losses and gradients become weights.
 
     Losses are at least 0 and carry the tasks' own static weights. A task without a known label in a batch has a loss and
@@ -87,8 +89,9 @@ class BalancingMethod(tf.Module):
             mean_losses: (T,) float of at least 0, means over the training batches of the epoch that ends.
         """
 
+    @abstractmethod
     def _weights(self, losses_T, gram_TT):
-        raise NotImplementedError
+        """(T,) weights of the method, before they are checked and cut off from gradients."""
 
     def _constant(self, name, values, shape):
         tensor = tf.stop_gradient(tf.cast(values, tf.float32))
