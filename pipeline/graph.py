@@ -60,7 +60,9 @@ def create_components(config, fingerprint, schema_file, models_folder, features_
         _blocking_anomalies(config, validators),
         found,
     ).with_id("Pusher")
-    publisher = FeaturePublisher(example_gen.outputs["feature_tables"], pusher.outputs["pushed_model"], str(features_folder))
+    publisher = FeaturePublisher(
+        example_gen.outputs["feature_tables"], pusher.outputs["pushed_model"], str(features_folder), config.serving.features
+    )
     return [
         example_gen, statistics_gen, schema_gen, *validators, transform, *filter(None, [warm_start, tuner]), trainer,
         in_service, evaluator, gate, pusher, publisher,

@@ -3,22 +3,10 @@
 import pydantic
 
 from data.config import FrozenConfig
-
-
-class BlendConfig(FrozenConfig):
-    """Exponents of the weighted geometric blend.
-
-    score = click ** click_weight * (1 + watch_seconds) ** watch_weight * satisfaction ** satisfaction_weight
-
-    Attributes:
-        click_weight: exponent of the click probability.
-        watch_weight: exponent of one plus the expected watch time in seconds.
-        satisfaction_weight: exponent of the satisfaction probability.
-    """
-
-    click_weight: float = 1.0
-    watch_weight: float = 0.5
-    satisfaction_weight: float = 0.5
+from serving.exposure.config import ExposureConfig
+from serving.features.config import FeaturesConfig
+from serving.model_server.config import ModelServerConfig
+from serving.ranker.config import BlendConfig, RankerConfig
 
 
 class ServingConfig(FrozenConfig):
@@ -29,12 +17,16 @@ class ServingConfig(FrozenConfig):
         port: of the gRPC server; 0 lets the system choose.
         model_name: name under which the versions are served.
         deadline_ms: of one request.
-        max_workers: threads that answer requests.
+        max_workers: requests that the model server runs at the same time.
         max_message_mib: largest message in mebibytes, in both directions.
         poll_seconds: how often the version folder is looked at.
         max_candidates: most candidates of one ranking; a ranking of all items takes this many from the item table.
         context: request columns that are the same for every candidate, for example the surface.
-        blend: how predictions become one score.
+        blend: how predictions become one score, where an arm does not say otherwise.
+        server: what the model server does beyond its address.
+        features: the feature store.
+        ranker: the ranker service.
+        exposure: the log of what was shown.
     """
 
     host: str = "127.0.0.1"
@@ -47,3 +39,7 @@ class ServingConfig(FrozenConfig):
     max_candidates: int = pydantic.Field(1_000, ge=1)
     context: dict[str, str | int | float] = {}
     blend: BlendConfig = BlendConfig()
+    server: ModelServerConfig = ModelServerConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    ranker: RankerConfig = RankerConfig()
+    exposure: ExposureConfig = ExposureConfig()

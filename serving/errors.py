@@ -3,8 +3,10 @@
 ServingError
 ├── ModelUnavailableError       the version folder holds no model that loads
 ├── ListenError                 the address cannot be listened on
+├── ServerFileError             a file of the model server's configuration that cannot be used
 ├── RequestError                a call that the model server refuses; carries the gRPC status
 ├── FeatureTableError           a table of features that cannot be read as declared
+├── FeatureStoreError           a store of features that does not answer, or holds no publication
 ├── FeatureValueError           a feature given with a request that a tf.Example cannot hold
 ├── CandidateError              candidates that are empty, repeated or too many
 ├── BlendError                  predictions from which no score can be computed
@@ -28,6 +30,10 @@ class ListenError(ServingError):
     """An address that the server cannot listen on."""
 
 
+class ServerFileError(ServingError):
+    """A file of the model server's configuration, of TF Serving's, of TLS or of tokens, that cannot be used."""
+
+
 class RequestError(ServingError):
     """A call that the model server refuses.
 
@@ -48,6 +54,10 @@ class RequestError(ServingError):
 
 class FeatureTableError(ServingError):
     """A table of features that cannot be read as declared."""
+
+
+class FeatureStoreError(ServingError):
+    """A store of features that does not answer, or holds no publication that can be read."""
 
 
 class FeatureValueError(ServingError):

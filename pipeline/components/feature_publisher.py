@@ -1,6 +1,9 @@
-"""Publishes the feature tables of a pushed model to the place where the service reads them."""
+"""Publishes the feature tables of a pushed model to the place where the service reads them, and to its feature store."""
 
+import fnmatch
 import json
+import tempfile
+import time
 from pathlib import Path
 
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
@@ -8,11 +11,18 @@ from tfx.dsl.io import fileio
 from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from data.schema import BUCKETS_FILE, EMPTY_HISTORY_FILE, pair_table_name
 from pipeline.components.artifacts import FeatureTables, PublishedFeatures
+from serving.features.config import FeaturesConfig
+from serving.features.publication import Publication
+from serving.features.sqlite_store import SQLITE_FILE, publish_to_sqlite
+
+# Which of the files there are follows from the configuration.
+_OPTIONAL = (pair_table_name("*"), EMPTY_HISTORY_FILE, BUCKETS_FILE)
 
 
 class _Spec(ComponentSpec):
-    PARAMETERS = {"destination": ExecutionParameter(type=str)}
+    PARAMETERS = {"destination": ExecutionParameter(type=str), "features": ExecutionParameter(type=str)}
     INPUTS = {
         "feature_tables": ChannelParameter(type=FeatureTables),
         "pushed_model": ChannelParameter(type=standard_artifacts.PushedModel),
@@ -21,7 +31,11 @@ class _Spec(ComponentSpec):
 
 
 class Executor(base_executor.BaseExecutor):
-    """Copies the tables, each under a temporary name and then by a rename, if the model was pushed."""
+    """Puts the tables into the place of those before, if the model was pushed.
+
+    All are copied beside them under temporary names. Only then are they renamed, and tables that this configuration no longer
+    has removed: a reader meets whole files at any time, and both publications mixed for no longer than a few renames take.
+    """
 
     def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802, the name is TFX's
         """Publishes the tables.
@@ -29,21 +43,49 @@ class Executor(base_executor.BaseExecutor):
         Args:
             input_dict: artifacts `feature_tables` and `pushed_model`.
             output_dict: artifact `published`.
-            exec_properties: `destination`, a folder.
+            exec_properties: `destination`, a folder; `features`, `FeaturesConfig` as JSON.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
         is_pushed = bool(pushed.get_int_custom_property("pushed"))
         destination = exec_properties["destination"]
+        version = None
         if is_pushed:
             source = artifact_utils.get_single_uri(input_dict["feature_tables"])
-            fileio.makedirs(destination)
-            for name in sorted(fileio.listdir(source)):
-                fileio.copy(f"{source}/{name}", f"{destination}/{name}.new", overwrite=True)
-                fileio.rename(f"{destination}/{name}.new", f"{destination}/{name}", overwrite=True)
-        record = {"published": is_pushed, "destination": destination}
+            version = time.time_ns() // 1_000_000
+            _publish(source, destination)
+            _fill_store(source, destination, FeaturesConfig.model_validate_json(exec_properties["features"]), version)
+        record = {"published": is_pushed, "destination": destination, "version": version}
         target = Path(artifact_utils.get_single_uri(output_dict["published"]), "published.json")
         target.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _publish(source, destination):
+    fileio.makedirs(destination)
+    names = sorted(fileio.listdir(source))
+    for name in names:
+        fileio.copy(f"{source}/{name}", f"{destination}/{name}.new", overwrite=True)
+    for name in names:
+        fileio.rename(f"{destination}/{name}.new", f"{destination}/{name}", overwrite=True)
+    for name in fileio.listdir(destination):
+        if name not in names and any(fnmatch.fnmatchcase(name, pattern) for pattern in _OPTIONAL):
+            fileio.remove(f"{destination}/{name}")
+
+
+def _fill_store(source, destination, config, version):
+    """Writes the tables to the configured store; by way of a local folder, as both places may be remote."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in fileio.listdir(source):
+            fileio.copy(f"{source}/{name}", f"{folder}/{name}")
+        publication = Publication.load(folder, config, version)
+        if config.store == "sqlite":
+            publish_to_sqlite(publication, f"{folder}/{SQLITE_FILE}")
+            fileio.copy(f"{folder}/{SQLITE_FILE}", f"{destination}/{SQLITE_FILE}.new", overwrite=True)
+            fileio.rename(f"{destination}/{SQLITE_FILE}.new", f"{destination}/{SQLITE_FILE}", overwrite=True)
+        elif config.store == "redis":
+            from serving.features.redis_store import publish_to_redis
+
+            publish_to_redis(publication, config)
 
 
 class FeaturePublisher(base_component.BaseComponent):
@@ -52,19 +94,21 @@ class FeaturePublisher(base_component.BaseComponent):
     SPEC_CLASS = _Spec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, feature_tables, pushed_model, destination):
+    def __init__(self, feature_tables, pushed_model, destination, features):
         """Configures the component.
 
         Args:
             feature_tables: channel of the tables.
             pushed_model: channel of the pusher.
             destination: folder.
+            features: `FeaturesConfig`, of the store beside the tables.
         """
         super().__init__(
             _Spec(
                 feature_tables=feature_tables,
                 pushed_model=pushed_model,
                 destination=destination,
+                features=features.model_dump_json(),
                 published=Channel(type=PublishedFeatures),
             )
         )

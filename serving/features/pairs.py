@@ -1,9 +1,59 @@
 """History of users with the values of another column, as an item's category, from the table that the pipeline exports."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
 
 from serving.features.checks import check_pair_table
+
+
+class PairHistory(NamedTuple):
+    """What happened in the past to one user with each value of a column.
+
+    Attributes:
+        row_by_value: row of the numbers by value.
+        numbers: (values + 1, entries) float32; the last row is that of a value without history.
+    """
+
+    row_by_value: dict
+    numbers: np.ndarray
+
+    def of(self, value):
+        """Numbers with one value.
+
+        Args:
+            value: str, int, float or None.
+
+        Returns:
+            (entries,) float32 array.
+        """
+        return self.numbers[self.row_by_value.get(value, -1)]
+
+    def of_all(self, values):
+        """Numbers with several values.
+
+        Args:
+            values: iterable of str, int, float or None.
+
+        Returns:
+            (values, entries) float32 array.
+        """
+        return self.numbers[[self.row_by_value.get(value, -1) for value in values]]
+
+
+class Pair(NamedTuple):
+    """One history of users with the values of a column, wherever it lies.
+
+    Attributes:
+        column: the other column of the pair.
+        vector: name of the column of numbers.
+        empty: (entries,) float32 array, the numbers of a pair without history.
+    """
+
+    column: str
+    vector: str
+    empty: np.ndarray
 
 
 class PairTable:
@@ -35,17 +85,16 @@ class PairTable:
         self._code_by_user = {user: code for code, user in enumerate(users.dictionary.to_pylist())}
         self._starts = np.searchsorted(codes, np.arange(len(self._code_by_user) + 1))
 
-    def histories(self, user_id):
+    def history(self, user_id):
         """History of a user with each value that is known.
 
         Args:
             user_id: id of the user.
 
         Returns:
-            (entries,) float32 array by value of the other column; none for an unknown user.
+            `PairHistory`, without a value for an unknown user.
         """
         code = self._code_by_user.get(user_id)
-        if code is None:
-            return {}
-        start, stop = self._starts[code], self._starts[code + 1]
-        return dict(zip(self._values[start:stop].to_pylist(), self._numbers_PK[start:stop], strict=True))
+        start, stop = (0, 0) if code is None else self._starts[code : code + 2]
+        row_by_value = {value: row for row, value in enumerate(self._values[start:stop].to_pylist())}
+        return PairHistory(row_by_value, np.concatenate([self._numbers_PK[start:stop], self.empty[None]]))

@@ -69,16 +69,16 @@ class ColumnEncoder:
         """An encoder that has met no model yet.
 
         Args:
-            tables: `serving.features.tables.FeatureTables`.
+            tables: `serving.features.store.Features`.
         """
         self._tables = tables
         self._values_by_column = {}
         self._array_by_column = {}
         names = (ITEM_AGE_HOURS, *tables.item_columns, *(pair.vector for pair in tables.pairs))
         self._candidate_column_by_input = {input_name(name): name for name in names}
-        self._pair_by_vector = {pair.vector: pair for pair in tables.pairs}
+        self._pair_by_vector = {pair.vector: (place, pair) for place, pair in enumerate(tables.pairs)}
 
-    def encode(self, specs, user_id, item_ids, context, features, now_ms):
+    def encode(self, specs, user_id, item_ids, context, features, now_ms, user=None):
         """Tensors of one user and the candidates; what goes before what is as in `ExampleEncoder.encode`.
 
         Args:
@@ -88,6 +88,7 @@ class ColumnEncoder:
             context: value by name of columns that are the same for every candidate.
             features: by column name, a value for every candidate, or a dict of values by item id.
             now_ms: time of the request, milliseconds since 1970, UTC; ages follow from it.
+            user: `serving.features.store.UserFeatures` of the user; None to look them up.
 
         Returns:
             Dict from input name to `TensorProto`; None if a column of which the model takes one value has several here.
@@ -95,7 +96,7 @@ class ColumnEncoder:
         Raises:
             FeatureValueError: If a value is not of its column's type or length, or an id is given as a feature.
         """
-        request = merged_request(self._tables, user_id, context, features, now_ms)
+        request = merged_request(self._tables, user_id, context, features, now_ms, user)
         shared = {input_name(name): (name, value) for name, value in request.shared.items()}
         by_item = {input_name(name): values for name, values in request.by_item.items()}
         candidates = _Candidates(request, item_ids, self._tables.item_rows(item_ids), now_ms)
@@ -120,7 +121,7 @@ class ColumnEncoder:
     def _may_differ(self, key, request):
         """Whether a column that is not given for all candidates may have another value for each."""
         name = self._candidate_column_by_input.get(key, key)
-        half = getattr(self._pair_by_vector.get(name), "column", name)
+        half = self._pair_by_vector[name][1].column if name in self._pair_by_vector else name
         is_given = name in request.by_item or half in request.by_item
         return is_given or (half not in request.shared and half in {ITEM_AGE_HOURS, *self._tables.item_columns})
 
@@ -137,7 +138,8 @@ class ColumnEncoder:
         if name == ITEM_AGE_HOURS:
             return _array(name, self._ages(candidates), spec)
         if name in self._pair_by_vector:
-            return _array(name, self._histories(self._pair_by_vector[name], candidates), spec)
+            place, pair = self._pair_by_vector[name]
+            return _numbers(name, self._histories(pair, candidates.request.histories[place], candidates), spec)
         if (name, spec) not in self._array_by_column:
             self._array_by_column[name, spec] = _array(name, self._values(name), spec)
         return self._array_by_column[name, spec][candidates.rows]
@@ -151,8 +153,8 @@ class ColumnEncoder:
                 ages = [age if at is None else hours_since(at, candidates.now_ms) for age, at in zip(ages, times, strict=True)]
         return ages
 
-    def _histories(self, pair, candidates):
-        """Numbers of the user with each candidate's value, given ones first."""
+    def _histories(self, pair, history, candidates):
+        """(candidates, entries) numbers of the user with each candidate's value, given ones first."""
         request = candidates.request
         if pair.column in request.shared:
             halves = [half_of_pair(pair, request.shared)] * len(candidates.item_ids)
@@ -160,12 +162,12 @@ class ColumnEncoder:
             halves = map(self._values(pair.column).__getitem__, candidates.rows)
         else:
             halves = [None] * len(candidates.item_ids)
-        own = request.by_item.get(pair.column, {})
-        by_value = pair.histories(request.user_id)
-        return [
-            by_value.get(half_of_pair(pair, {pair.column: own[item_id]}) if item_id in own else half, pair.empty)
-            for item_id, half in zip(candidates.item_ids, halves, strict=True)
-        ]
+        if own := request.by_item.get(pair.column):
+            halves = [
+                half_of_pair(pair, {pair.column: own[item_id]}) if item_id in own else half
+                for item_id, half in zip(candidates.item_ids, halves, strict=True)
+            ]
+        return history.of_all(halves)
 
     def _values(self, name):
         """A column of the whole item table, and behind its last row that of an unknown item."""
@@ -202,6 +204,13 @@ def _array(name, values, spec):
         except OverflowError as error:
             raise FeatureValueError(f"feature {name} must hold {wanted}. Received: {name}={row}") from error
     return array[:, 0] if spec.rank == 1 else array
+
+
+def _numbers(name, rows_NK, spec):
+    """(values,) or (values, entries) array of numbers that are all there, in the type that was asked for."""
+    if spec.dtype != types_pb2.DT_FLOAT or rows_NK.shape[1] != spec.size:
+        return _array(name, rows_NK.tolist(), spec)
+    return rows_NK[:, 0] if spec.rank == 1 else rows_NK
 
 
 def _first_other(entries, type_):

@@ -75,23 +75,26 @@ class MergedRequest(NamedTuple):
         shared: value by column that is the same for every candidate: given features before the context before the user's
             before the buckets of these.
         by_item: given values by item id, by column, and buckets of them; they go before all others.
+        histories: tuple of `serving.features.pairs.PairHistory`, as the publication's pairs.
     """
 
     user_id: str
     shared: dict
     by_item: dict
+    histories: tuple
 
 
-def merged_request(tables, user_id, context, features, now_ms):
+def merged_request(tables, user_id, context, features, now_ms, user=None):
     """Columns of a request that are no item's.
 
     Args:
-        tables: `serving.features.tables.FeatureTables`.
+        tables: `serving.features.store.Features`.
         user_id: id of the user.
         context: value by name of columns that are the same for every candidate.
         features: by column name, a value for every candidate, or a dict of values by item id. An integer for a float column
             of the tables becomes a float.
         now_ms: time of the request, milliseconds since 1970, UTC.
+        user: `serving.features.store.UserFeatures` of the user; None to look them up.
 
     Returns:
         `MergedRequest`.
@@ -104,10 +107,11 @@ def merged_request(tables, user_id, context, features, now_ms):
     float_columns = tables.float_columns | {ITEM_AGE_HOURS, USER_IDLE_HOURS}
     features = {name: _in_column_type(value, name in float_columns) for name, value in features.items()}
     by_item = {name: value for name, value in features.items() if isinstance(value, dict)}
-    user = tables.user(user_id)
-    user[USER_IDLE_HOURS] = hours_since(user.pop(LAST_IMPRESSED_AT_MS, None), now_ms)
-    shared = {**user, **context, **{name: features[name] for name in features if name not in by_item}}
-    request = MergedRequest(user_id, shared, by_item)
+    user = user or tables.user_features(user_id)
+    columns = dict(user.columns)
+    columns[USER_IDLE_HOURS] = hours_since(columns.pop(LAST_IMPRESSED_AT_MS, None), now_ms)
+    shared = {**columns, **context, **{name: features[name] for name in features if name not in by_item}}
+    request = MergedRequest(user_id, shared, by_item, user.histories)
     for bucketing in tables.bucketings:
         _add_buckets(request, bucketing)
     return request
@@ -139,7 +143,7 @@ def half_of_pair(pair, columns):
     """The value that the history of a pair goes by.
 
     Args:
-        pair: `serving.features.pairs.PairTable`.
+        pair: `serving.features.pairs.Pair`.
         columns: value by column name.
 
     Returns:
@@ -170,14 +174,14 @@ class ExampleEncoder:
         """An encoder that has seen no item yet.
 
         Args:
-            tables: `FeatureTables`.
+            tables: `serving.features.store.Features`.
         """
         self._tables = tables
         self._pairs = tables.pairs
         self._item_by_id = {}
         self._item_columns = tables.item_columns | {ITEM_AGE_HOURS, *(pair.vector for pair in tables.pairs)}
 
-    def encode(self, user_id, item_ids, context, features, now_ms):
+    def encode(self, user_id, item_ids, context, features, now_ms, user=None):
         """Examples of one user with each candidate.
 
         Where names meet, `features` go before `context`, then the user's columns, then the item's. The history of a pair is
@@ -190,6 +194,7 @@ class ExampleEncoder:
             features: by column name, a value for every candidate, or a dict of values by item id. An integer for a float
                 column of the tables becomes a float.
             now_ms: time of the request, milliseconds since 1970, UTC; ages follow from it.
+            user: `serving.features.store.UserFeatures` of the user; None to look them up.
 
         Returns:
             List of bytes in the order of `item_ids`.
@@ -197,9 +202,8 @@ class ExampleEncoder:
         Raises:
             FeatureValueError: If a value is of a type that no column has, or an id is given as a feature.
         """
-        request = merged_request(self._tables, user_id, context, features, now_ms)
-        shared, by_item = request.shared, request.by_item
-        histories = [pair.histories(user_id) for pair in self._pairs]
+        request = merged_request(self._tables, user_id, context, features, now_ms, user)
+        shared, by_item, histories = request.shared, request.by_item, request.histories
         # A value for one item has to displace the shared one, and an absent one the item's own: such candidates are
         # encoded whole. The others are the item's encoded columns and the shared ones end to end, which protobuf
         # defines as the merger of both, the last value of a name winning.
@@ -216,16 +220,13 @@ class ExampleEncoder:
     def _whole_example(self, item, given, histories, now_ms):
         since_ms = _pop_since_ms(item)
         row = {**item, ITEM_AGE_HOURS: hours_since(since_ms, now_ms), **given}
-        pairs = {
-            pair.vector: by_value.get(half_of_pair(pair, row), pair.empty)
-            for pair, by_value in zip(self._pairs, histories, strict=True)
-        }
+        pairs = {pair.vector: history.of(half_of_pair(pair, row)) for pair, history in zip(self._pairs, histories, strict=True)}
         return encoded_example({**pairs, **row})
 
     def _joined_examples(self, item_ids, shared, histories, now_ms):
         encoded_shared = encoded_example(shared)
         age_head = _head_of_floats(ITEM_AGE_HOURS, 1)
-        encoded_pairs = [_EncodedPairs(pair, by_value) for pair, by_value in zip(self._pairs, histories, strict=True)]
+        encoded_pairs = [_EncodedPairs(pair, history) for pair, history in zip(self._pairs, histories, strict=True)]
         given_values = [half_of_pair(pair, shared) for pair in self._pairs]
         examples = []
         for item in self._encoded_items(item_ids):
@@ -253,14 +254,13 @@ class ExampleEncoder:
 class _EncodedPairs(dict):
     """Encoded history of one user by value of an item column; a value is encoded when it is first asked for."""
 
-    def __init__(self, pair, history_by_value):
+    def __init__(self, pair, history):
         super().__init__()
-        self._empty = pair.empty
         self._head = _head_of_floats(pair.vector, len(pair.empty))
-        self._history_by_value = history_by_value
+        self._history = history
 
     def __missing__(self, value):
-        self[value] = self._head + self._history_by_value.get(value, self._empty).astype("<f4").tobytes()
+        self[value] = self._head + self._history.of(value).astype("<f4").tobytes()
         return self[value]
 
 

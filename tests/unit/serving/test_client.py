@@ -183,7 +183,7 @@ def fake(config):
 
 def test_answer_after_the_deadline_is_an_error(fake, tables):
     _, config = fake
-    with pytest.raises(DeadlineError, match=r"within serving\.deadline_ms=50"):
+    with pytest.raises(DeadlineError, match=r"at 127.0.0.1:\d+ must answer within 50 ms"):
         rank(config.model_copy(update={"deadline_ms": 50}), tables, "u1", ["i1"])
 
 

@@ -93,6 +93,10 @@ PAIRS = pa.table(
 EMPTY = {"user_history": [0, 0.5], "user_tag_history": [0.25]}
 
 
+def numbers_by_value(history):
+    return {value: history.of(value).tolist() for value in history.row_by_value}
+
+
 def history_folder(folder, empty=EMPTY):
     pq.write_table(HISTORY_USERS, folder / "users.parquet")
     pq.write_table(ITEMS, folder / "items.parquet")
@@ -110,9 +114,10 @@ def test_history_comes_back_from_the_files(tmp_path):
     assert tables.float_columns == {"user_history", "user_tag_history"}
     (pair,) = tables.pairs
     assert (pair.column, pair.vector, pair.empty.tolist()) == ("tag", "user_tag_history", [0.25])
-    assert {value: numbers.tolist() for value, numbers in pair.histories("u2").items()} == {"a": [1.0], "b": [3.0]}
-    assert {value: numbers.tolist() for value, numbers in pair.histories("u1").items()} == {"a": [2.0]}
-    assert pair.histories("nobody") == {}
+    assert numbers_by_value(pair.history("u2")) == {"a": [1.0], "b": [3.0]}
+    assert numbers_by_value(pair.history("u1")) == {"a": [2.0]}
+    assert numbers_by_value(pair.history("nobody")) == {}
+    assert pair.history("u2").of_all(["b", "c", None, "a"]).tolist() == [[3.0], [0.25], [0.25], [1.0]]
 
 
 def test_pairs_of_another_configuration_are_left_alone(tmp_path):
@@ -127,8 +132,8 @@ def test_a_table_of_pairs_holds_several_histories(tmp_path):
     pq.write_table(both, folder / "user_id_x_tag.parquet")
     first, second = FeatureTables.load(folder).pairs
     assert [(pair.column, pair.vector) for pair in (first, second)] == [("tag", "user_tag_history"), ("tag", "tags_today")]
-    assert {value: numbers.tolist() for value, numbers in first.histories("u2").items()} == {"a": [1.0], "b": [3.0]}
-    assert {value: numbers.tolist() for value, numbers in second.histories("u2").items()} == {"a": [4.0], "b": [6.0]}
+    assert numbers_by_value(first.history("u2")) == {"a": [1.0], "b": [3.0]}
+    assert numbers_by_value(second.history("u2")) == {"a": [4.0], "b": [6.0]}
 
 
 def test_a_history_in_two_tables_is_refused(tmp_path):
@@ -164,7 +169,7 @@ def test_buckets_that_are_no_buckets_are_refused(tmp_path, text, received):
 
 def test_an_empty_table_of_pairs_is_a_table():
     (pair,) = FeatureTables(HISTORY_USERS, ITEMS, [PAIRS.slice(0, 0)], EMPTY).pairs
-    assert pair.histories("u1") == {}
+    assert numbers_by_value(pair.history("u1")) == {}
 
 
 def test_a_changed_empty_history_does_not_change_the_table():

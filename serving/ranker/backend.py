@@ -1,0 +1,202 @@
+"""One model server: what it is asked, in the form that its version understands, and its answer as arrays."""
+
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+
+from data.schema import LABELS
+from serving.errors import DeadlineError, PredictionError, ServerUnreachableError
+from serving.ranker.columns import RANK_SIGNATURE, ColumnEncoder, rank_inputs
+from serving.ranker.request import ExampleEncoder
+
+EXAMPLES_INPUT = "examples"
+EXAMPLES_SIGNATURE = "serving_default"
+SIGNATURES_FIELD = "signature_def"
+# What a server answers to a request in the form of another version.
+_OTHER_FORM = ("FAILED_PRECONDITION", "INVALID_ARGUMENT")
+MIB = 1 << 20
+
+
+class Encoders:
+    """Both forms of a request, over one publication of features."""
+
+    def __init__(self, features):
+        """Encoders that remember nothing yet.
+
+        Args:
+            features: `serving.features.store.Features`.
+        """
+        self.columns, self.examples = ColumnEncoder(features), ExampleEncoder(features)
+
+
+class Asked(NamedTuple):
+    """What a model is asked: one user with candidates.
+
+    Attributes:
+        user_id: id of the user.
+        item_ids: ids of the candidates.
+        context: value by name of columns that are the same for every candidate.
+        features: by column name, a value for every candidate, or a dict of values by item id.
+        now_ms: time of the request, milliseconds since 1970, UTC.
+        user: `serving.features.store.UserFeatures`; None to look them up.
+    """
+
+    user_id: str
+    item_ids: list
+    context: dict
+    features: dict
+    now_ms: int
+    user: object = None
+
+
+class Predicted(NamedTuple):
+    """What a model answered.
+
+    Attributes:
+        model_version: version that predicted.
+        by_name: (candidates,) float array by name of `data.schema.LABELS`.
+    """
+
+    model_version: int
+    by_name: dict
+
+
+class _ServedForm(NamedTuple):
+    """How a version wants to be asked: `inputs` of the signature `rank`, None for one that takes tf.Examples alone."""
+
+    version: int
+    inputs: dict | None
+
+
+class Backend:
+    """One model server over one connection; may be asked from several threads.
+
+    A model with the signature `rank` is sent the user's columns once and each candidate's beside each other, an older one a
+    tf.Example for each candidate. Which it is, is asked of the server once a version.
+
+    Attributes:
+        address: `host:port`.
+    """
+
+    def __init__(self, address, model_name, max_message_mib):
+        """A backend that connects with its first question.
+
+        Args:
+            address: `host:port`.
+            model_name: name under which the versions are served.
+            max_message_mib: largest message in mebibytes, in both directions.
+        """
+        self.address = address
+        self._model_name = model_name
+        self._form_by_label = {}
+        options = [
+            ("grpc.max_receive_message_length", max_message_mib * MIB),
+            ("grpc.max_send_message_length", max_message_mib * MIB),
+            ("grpc.enable_http_proxy", 0),  # the server is a neighbour: a proxy of the environment is not meant for it
+        ]
+        self._channel = grpc.insecure_channel(address, options=options)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def close(self):
+        """Closes the connection."""
+        self._channel.close()
+
+    def predict(self, encoders, asked, timeout_seconds, label=None):
+        """Predictions for candidates, even if versions change meanwhile.
+
+        Args:
+            encoders: `Encoders`.
+            asked: `Asked`.
+            timeout_seconds: of each call to the server: mostly one, up to four when versions change.
+            label: version label; None for the newest version.
+
+        Returns:
+            `Predicted`.
+
+        Raises:
+            FeatureValueError: If a value cannot be a feature.
+            ServerUnreachableError: If nobody answers.
+            DeadlineError: If the answer takes longer.
+            PredictionError: If the server refuses, or its answer does not fit the candidates.
+        """
+        form = self._form_by_label.get(label) or self._served_form(timeout_seconds, label)
+        try:
+            response = self._ask(form, encoders, asked, timeout_seconds, label)
+        except PredictionError as error:
+            if error.status not in _OTHER_FORM:
+                raise
+            changed = self._served_form(timeout_seconds, label)
+            if changed.inputs == form.inputs:
+                raise
+            form, response = changed, self._ask(changed, encoders, asked, timeout_seconds, label)
+        version = response.model_spec.version.value
+        self._form_by_label[label] = form if version == form.version else None
+        return Predicted(version, {name: _predictions(response, name, len(asked.item_ids)) for name in LABELS})
+
+    def _served_form(self, timeout_seconds, label):
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURES_FIELD])
+        self._specify(request.model_spec, label)
+        try:
+            response = self._stub.GetModelMetadata(request, timeout=timeout_seconds)
+        except grpc.RpcError as error:
+            raise self._typed(error, timeout_seconds) from error
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata[SIGNATURES_FIELD].Unpack(signatures)
+        return _ServedForm(response.model_spec.version.value, rank_inputs(signatures.signature_def))
+
+    def _ask(self, form, encoders, asked, timeout_seconds, label):
+        request = predict_pb2.PredictRequest()
+        self._specify(request.model_spec, label)
+        inputs = form.inputs and encoders.columns.encode(form.inputs, *asked)
+        if inputs:
+            request.model_spec.signature_name = RANK_SIGNATURE
+            for name, tensor in inputs.items():
+                request.inputs[name].CopyFrom(tensor)
+        else:
+            request.model_spec.signature_name = EXAMPLES_SIGNATURE
+            examples = encoders.examples.encode(*asked)
+            # tf.make_tensor_proto takes ten times as long over 500 strings: it goes through NumPy objects.
+            tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=examples)
+            tensor.tensor_shape.dim.add(size=len(examples))
+            request.inputs[EXAMPLES_INPUT].CopyFrom(tensor)
+        try:
+            return self._stub.Predict(request, timeout=timeout_seconds)
+        except grpc.RpcError as error:
+            raise self._typed(error, timeout_seconds) from error
+
+    def _specify(self, model_spec, label):
+        model_spec.name = self._model_name
+        if label is not None:
+            model_spec.version_label = label
+
+    def _typed(self, error, timeout_seconds):
+        status, details = error.code().name, " ".join((error.details() or "no details").split())
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            return ServerUnreachableError(
+                status,
+                f"a model server must answer at {self.address}. Received: {details}. "
+                "Start it with `smalltowers serve`, or set serving.host and serving.port",
+            )
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineError(
+                status,
+                f"the model server at {self.address} must answer within {1_000 * timeout_seconds:.0f} ms. "
+                "Received: nothing yet. Name fewer candidates, or raise serving.deadline_ms",
+            )
+        return PredictionError(status, f"the model server at {self.address} must predict. Received: {status}: {details}")
+
+
+def _predictions(response, name, num_candidates):
+    if name not in response.outputs:
+        raise PredictionError("OK", f'the model must have the output "{name}". Received: {sorted(response.outputs)}')
+    values = tf.make_ndarray(response.outputs[name])
+    if values.size != num_candidates or not np.issubdtype(values.dtype, np.floating):
+        raise PredictionError(
+            "OK",
+            f'the output "{name}" must hold {num_candidates} floats. Received: {values.dtype} of shape {list(values.shape)}',
+        )
+    return values.reshape(-1)

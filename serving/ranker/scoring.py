@@ -1,0 +1,75 @@
+"""From predictions to an order: what a blend reads of items besides, the scores, and what is put first."""
+
+import numpy as np
+
+from serving.errors import FeatureValueError
+from serving.ranker.blend import PREDICTIONS, blended_scores, diversified_order, ranked_order
+
+
+class ItemColumns:
+    """Columns of the item table by candidate; remembers those that were asked for."""
+
+    def __init__(self, features):
+        """Columns of one publication.
+
+        Args:
+            features: `serving.features.store.Features`.
+        """
+        self._features = features
+        self._values_by_column = {}
+
+    def values(self, name, item_ids, given):
+        """Values of one column.
+
+        Args:
+            name: column; one that the item table lacks is absent throughout.
+            item_ids: ids of the candidates.
+            given: columns of the request, which go before the table's: by name a value for every candidate, or a dict of
+                values by item id.
+
+        Returns:
+            List in the order of `item_ids`: str, int, float or None.
+        """
+        own = given.get(name, {})
+        if not isinstance(own, dict):
+            return [own] * len(item_ids)
+        if name not in self._values_by_column:
+            is_held = name in self._features.item_columns
+            count = self._features.num_items + 1
+            self._values_by_column[name] = self._features.item_values(name) if is_held else [None] * count
+        values = map(self._values_by_column[name].__getitem__, self._features.item_rows(item_ids).tolist())
+        return [own.get(item_id, value) for item_id, value in zip(item_ids, values, strict=True)] if own else list(values)
+
+
+def scored_order(blend, columns, item_ids, predictions, given):
+    """Scores of candidates, and the order that follows.
+
+    Args:
+        blend: `BlendConfig`.
+        columns: `ItemColumns`.
+        item_ids: ids of the candidates, all different.
+        predictions: (candidates,) floats by name of `PREDICTIONS`.
+        given: columns of the request, as of `ItemColumns.values`.
+
+    Returns:
+        (candidates,) float64 scores, and (candidates,) indices from first to last.
+
+    Raises:
+        BlendError: If a prediction is not finite, or a score would not be.
+        FeatureValueError: If a duration is no number.
+    """
+    durations = None
+    if blend.duration is not None:
+        values = columns.values(blend.duration.column, item_ids, given)
+        try:
+            durations = np.array([np.nan if value is None else value for value in values], np.float64)
+        except (TypeError, ValueError) as error:
+            raise FeatureValueError(
+                f"feature {blend.duration.column} must be a number. Received: {str(values)[:80]}"
+            ) from error
+    scores = blended_scores(blend, **{name: predictions[name] for name in PREDICTIONS}, durations=durations)
+    order = ranked_order(item_ids, scores)
+    if blend.diversity is not None and blend.diversity.relevance < 1:
+        values = columns.values(blend.diversity.column, item_ids, given)
+        order = diversified_order(order, scores, values, blend.diversity.relevance)
+    return scores, order
