@@ -1,29 +1,26 @@
-"""One SavedModel in memory: its signatures, its warm-up, and a Predict call on it."""
+"""One SavedModel in memory: its signatures and what runs them.
 
-import logging
+A session, as in TF Serving, and not a function: it takes arrays and gives arrays, without a tensor object for each.
+"""
+
+import os
 import pathlib
-import re
 
 import grpc
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from serving.errors import RequestError
-from serving.model_server.tensors import checked_tensor, tensor_proto
+from serving.model_server.causes import first_cause
+from serving.model_server.signatures import read_signatures
+from serving.model_server.versions import SAVED_MODEL_FILE
 
-SAVED_MODEL_FILE = "saved_model.pb"
 DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-WARMUP_FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
-MAX_WARMUP_RECORDS = 1_000  # as in TF Serving
-MAX_CAUSE_CHARACTERS = 300
 
-# The heading, and then either a remark or indented lines; these hold paths of the server, which are no client's business.
-_CALL_STACK = re.compile(r"Detected at node .*\n(?:<stack traces unavailable>\n|(?:[ \t].*\n|\n)*)")
 # TensorFlow numbers its error codes as gRPC does.
 _STATUS_BY_CODE = {status.value[0]: status.name for status in grpc.StatusCode}
-
-_log = logging.getLogger(__name__)
+# Combinations of signatures that clients may ask for at once, each with a plan of its own in the session.
+_MAX_CALLABLES = 64
 
 
 class LoadedModel:
@@ -32,108 +29,97 @@ class LoadedModel:
     Attributes:
         number: version number.
         signature_defs: `SignatureDef` by signature name, as exported.
+        signatures: `Signature` by name.
     """
 
-    def __init__(self, folder, number):
+    def __init__(self, folder, number, intra_op_threads=0, inter_op_threads=0):
         """The model of one version folder.
 
         Args:
             folder: path of the folder that holds `saved_model.pb`.
             number: version number.
+            intra_op_threads: TensorFlow's threads within an operation; 0 for one a core.
+            inter_op_threads: TensorFlow's threads between operations; 0 for one a core.
 
         Raises:
             Exception: Whatever TensorFlow raises on a SavedModel that is broken or incomplete.
         """
         self.number = number
         self.signature_defs = _read_signature_defs(folder)
-        # The signatures are functions of this object's variables: it has to live as long as they do.
-        self._saved_model = tf.saved_model.load(str(folder))
-        self._signatures = dict(self._saved_model.signatures)
-        self._warmup_path = pathlib.Path(folder) / WARMUP_FILE
+        self.signatures = read_signatures(self.signature_defs)
+        options = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=intra_op_threads,
+            inter_op_parallelism_threads=inter_op_threads,
+            allow_soft_placement=True,
+        )
+        options.gpu_options.allow_growth = True
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph, config=options)
+        self._callable_by_tensors = {}
+        try:
+            with graph.as_default():
+                tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], os.fspath(folder))
+        except BaseException:
+            self._session.close()
+            raise
 
-    def predict(self, signature_name, inputs, output_filter=()):
-        """Outputs of one signature.
+    def signature(self, name):
+        """The signature of a name, as Predict wants it.
 
         Args:
-            signature_name: name of the signature; empty for `DEFAULT_SIGNATURE`.
-            inputs: `TensorProto` by input name.
-            output_filter: names of the outputs to return; empty for all.
+            name: name of the signature; empty for `DEFAULT_SIGNATURE`.
 
         Returns:
-            `TensorProto` by output name.
+            `Signature`.
 
         Raises:
-            RequestError: If the signature is unknown, if the inputs do not match it, if an output name is unknown, or
-                if the model cannot digest the values, for example a tf.Example with a feature of another type.
+            RequestError: If there is none.
         """
-        signature_name = signature_name or DEFAULT_SIGNATURE
-        signature = self._signatures.get(signature_name)
+        name = name or DEFAULT_SIGNATURE
+        signature = self.signatures.get(name)
         if signature is None:
             # TF Serving answers so, and clients tell the status from a malformed input.
             raise RequestError(
                 "FAILED_PRECONDITION",
-                f'Serving signature key "{signature_name}" not found. Known: {", ".join(sorted(self._signatures))}',
+                f'Serving signature key "{name}" not found. Known: {", ".join(sorted(self.signatures))}',
             )
-        _check_output_filter(output_filter, signature.structured_outputs)
-        specs = signature.structured_input_signature[1]
-        _check_input_names(inputs, specs)
-        tensors = {name: checked_tensor(name, proto, specs[name]) for name, proto in inputs.items()}
+        return signature
+
+    def run(self, feeds, arrays, fetches):
+        """Values of tensors.
+
+        Args:
+            feeds: names of the input tensors.
+            arrays: their values, in this order.
+            fetches: names of the output tensors.
+
+        Returns:
+            List of `numpy.ndarray` in the order of `fetches`.
+
+        Raises:
+            RequestError: If the model cannot digest the values, for example a tf.Example with a feature of another type.
+        """
+        call = self._callable_by_tensors.get((feeds, fetches)) or self._new_callable(feeds, fetches)
         try:
-            outputs = signature(**tensors)
+            return call(*arrays)
         except tf.errors.OpError as error:
             raise RequestError(_STATUS_BY_CODE[error.error_code], first_cause(error.message)) from error
         except UnicodeDecodeError as error:
             # TensorFlow quotes the bytes it cannot parse and then fails to decode its own message.
             raise RequestError("INVALID_ARGUMENT", first_cause(error.object.decode(errors="replace"))) from error
-        return {name: tensor_proto(outputs[name]) for name in output_filter or outputs}
 
-    def warm_up(self):
-        """Runs the exported warm-up requests, or one empty batch where none were exported.
+    def close(self):
+        """Gives the memory of the model back; nothing may run."""
+        self._callable_by_tensors.clear()
+        self._session.close()
 
-        Raises:
-            RequestError: If the model cannot answer a warm-up request that was exported with it.
-        """
-        if self._warmup_path.is_file():
-            self._run_exported_requests()
-        else:
-            self._run_empty_batches()
-
-    def _run_exported_requests(self):
-        for record in tf.data.TFRecordDataset(str(self._warmup_path)).take(MAX_WARMUP_RECORDS).as_numpy_iterator():
-            log = prediction_log_pb2.PredictionLog.FromString(record)
-            if log.HasField("predict_log"):
-                request = log.predict_log.request
-                self.predict(request.model_spec.signature_name, request.inputs, request.output_filter)
-
-    def _run_empty_batches(self):
-        for name, signature in self._signatures.items():
-            specs = signature.structured_input_signature[1]
-            inputs = {
-                key: tf.make_tensor_proto([], spec.dtype, shape=[size or 0 for size in spec.shape])
-                for key, spec in specs.items()
-                if spec.shape.rank and spec.shape[0] is None
-            }
-            if len(inputs) < len(specs):
-                continue
-            try:
-                self.predict(name, inputs)
-            except RequestError as error:
-                _log.info("version %d is not warmed up: %s takes no empty batch: %s", self.number, name, error)
-
-
-def first_cause(message):
-    """The part of a TensorFlow error message that says what is wrong.
-
-    Args:
-        message: as TensorFlow gave it, often with the graph's call stack around it and a whole tf.Example inside.
-
-    Returns:
-        One printable line of at most `MAX_CAUSE_CHARACTERS`.
-    """
-    text = _CALL_STACK.sub("", message.split("\n\t [[", 1)[0])
-    line = "".join(character if character.isprintable() else " " for character in text)
-    line = " ".join(line.removeprefix("Graph execution error:").replace("Name: <unknown>, ", "").split())
-    return line if len(line) <= MAX_CAUSE_CHARACTERS else f"{line[: MAX_CAUSE_CHARACTERS - 3]}..."
+    def _new_callable(self, feeds, fetches):
+        options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+        # Not public, but what Keras ran on for years: `make_callable` and `run` look up every name at every call.
+        call = self._session._make_callable_from_options(options)
+        if len(self._callable_by_tensors) < _MAX_CALLABLES:
+            self._callable_by_tensors[feeds, fetches] = call
+        return call
 
 
 def _read_signature_defs(folder):
@@ -142,24 +128,3 @@ def _read_signature_defs(folder):
         if tf.saved_model.SERVING in meta_graph.meta_info_def.tags:
             return dict(meta_graph.signature_def)
     raise ValueError(f'{SAVED_MODEL_FILE} must hold a graph tagged "{tf.saved_model.SERVING}". Received: none')
-
-
-def _check_input_names(inputs, specs):
-    given, wanted = set(inputs), set(specs)
-    if given != wanted:
-        unknown, missing = sorted(given - wanted), sorted(wanted - given)
-        raise RequestError(
-            "INVALID_ARGUMENT",
-            f"inputs must be {{{', '.join(sorted(wanted))}}}. Received: unknown {unknown}, missing {missing}",
-        )
-
-
-def _check_output_filter(output_filter, outputs):
-    unknown = sorted(set(output_filter) - outputs.keys())
-    if unknown:
-        raise RequestError(
-            "INVALID_ARGUMENT",
-            f"output_filter must name outputs of {{{', '.join(sorted(outputs))}}}. Received: {unknown}",
-        )
-    if len(set(output_filter)) < len(output_filter):
-        raise RequestError("INVALID_ARGUMENT", f"output_filter must not repeat. Received: {list(output_filter)}")

@@ -1,26 +1,38 @@
-"""TF Serving's PredictionService: Predict and GetModelMetadata."""
+"""TF Serving's PredictionService."""
 
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, prediction_service_pb2_grpc
 
 from serving.errors import RequestError
-from serving.model_server.answers import answers_errors
-from serving.model_server.loaded_model import DEFAULT_SIGNATURE
+from serving.model_server.answers import answers_errors, caller_of, counted
 
 SIGNATURE_DEF_FIELD = "signature_def"
 
 
-class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers for one model; Classify, Regress and MultiInference stay unimplemented."""
+def _spec_of_tasks(request):
+    return request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
 
-    def __init__(self, versions):
-        """A servicer over the versions of one model.
+
+class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers for all models of a catalog.
+
+    Attributes:
+        metrics: `ServerMetrics`.
+    """
+
+    def __init__(self, catalog, inference, metrics):
+        """A servicer over a catalog.
 
         Args:
-            versions: `ModelVersions`.
+            catalog: `ModelCatalog`.
+            inference: `Inference`.
+            metrics: `ServerMetrics`.
         """
-        self._versions = versions
+        self._catalog = catalog
+        self._inference = inference
+        self.metrics = metrics
 
     @answers_errors
+    @counted(lambda request: request.model_spec)
     def Predict(self, request, context):  # noqa: N802, the stub's name
         """Outputs of one signature.
 
@@ -29,15 +41,62 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             context: of the call.
 
         Returns:
-            `PredictResponse` that names the version and signature that answered.
+            `PredictResponse`.
         """
-        with self._versions.use(request.model_spec) as model:
-            outputs = model.predict(request.model_spec.signature_name, request.inputs, request.output_filter)
-            response = predict_pb2.PredictResponse(outputs=outputs)
-            response.model_spec.CopyFrom(request.model_spec)
-            response.model_spec.version.value = model.number
-            response.model_spec.signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        return response
+        caller = caller_of(context)
+        _require_spec(request)
+        with self._catalog.use(request.model_spec) as model:
+            return self._inference.predict(model, request, caller)
+
+    @answers_errors
+    @counted(lambda request: request.model_spec)
+    def Classify(self, request, context):  # noqa: N802, the stub's name
+        """Classes of every example.
+
+        Args:
+            request: `ClassificationRequest`.
+            context: of the call.
+
+        Returns:
+            `ClassificationResponse`.
+        """
+        caller = caller_of(context)
+        _require_spec(request)
+        with self._catalog.use(request.model_spec) as model:
+            return self._inference.classify(model, request, caller)
+
+    @answers_errors
+    @counted(lambda request: request.model_spec)
+    def Regress(self, request, context):  # noqa: N802, the stub's name
+        """Value of every example.
+
+        Args:
+            request: `RegressionRequest`.
+            context: of the call.
+
+        Returns:
+            `RegressionResponse`.
+        """
+        caller = caller_of(context)
+        _require_spec(request)
+        with self._catalog.use(request.model_spec) as model:
+            return self._inference.regress(model, request, caller)
+
+    @answers_errors
+    @counted(_spec_of_tasks)
+    def MultiInference(self, request, context):  # noqa: N802, the stub's name
+        """Classes and values of the same examples by several signatures.
+
+        Args:
+            request: `MultiInferenceRequest`; the first task says which version answers.
+            context: of the call.
+
+        Returns:
+            `MultiInferenceResponse`.
+        """
+        caller = caller_of(context)
+        with self._catalog.use(_spec_of_tasks(request)) as model:
+            return self._inference.multi_inference(model, request, caller)
 
     @answers_errors
     def GetModelMetadata(self, request, context):  # noqa: N802, the stub's name
@@ -51,17 +110,23 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             `GetModelMetadataResponse`.
 
         Raises:
-            RequestError: If a metadata field other than "signature_def" is asked for.
+            RequestError: If no metadata field is asked for, or another than "signature_def".
         """
+        _require_spec(request)
         if set(request.metadata_field) != {SIGNATURE_DEF_FIELD}:
             raise RequestError(
                 "INVALID_ARGUMENT",
                 f'metadata_field must be "{SIGNATURE_DEF_FIELD}". Received: {list(request.metadata_field)}',
             )
-        with self._versions.use(request.model_spec) as model:
+        with self._catalog.use(request.model_spec) as model:
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=model.signature_defs)
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             response.model_spec.name = request.model_spec.name
             response.model_spec.version.value = model.number
-        response.metadata[SIGNATURE_DEF_FIELD].Pack(signatures)
+            response.metadata[SIGNATURE_DEF_FIELD].Pack(signatures)
         return response
+
+
+def _require_spec(request):
+    if not request.HasField("model_spec"):
+        raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")

@@ -1,17 +1,17 @@
-"""Which version of a model is served: looking at the folder, loading, swapping, and letting go of the old one."""
+"""Which versions of one model are served: looking at the folder, loading, swapping, and letting go of the old ones."""
 
 import collections.abc
 import contextlib
 import dataclasses
 import enum
 import logging
-import pathlib
 import threading
 
 from serving.errors import ModelUnavailableError, RequestError
-from serving.model_server.loaded_model import SAVED_MODEL_FILE, LoadedModel, first_cause
+from serving.model_server.causes import first_cause
+from serving.model_server.policies import Settling, fingerprint, version_folders
 
-MAX_VERSION_NUMBER = (1 << 63) - 1  # the protocol's int64
+SAVED_MODEL_FILE = "saved_model.pb"
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 class VersionState(enum.Enum):
     """Life of a version, with TF Serving's names."""
 
+    START = "START"
     LOADING = "LOADING"
     AVAILABLE = "AVAILABLE"
     UNLOADING = "UNLOADING"
@@ -45,73 +46,100 @@ class _Version:
     """One version that was looked at; guarded by the lock of `ModelVersions`."""
 
     number: int
-    fingerprint: frozenset
-    state: VersionState = VersionState.LOADING
+    files: frozenset
+    state: VersionState = VersionState.START
     error: str | None = None
-    model: LoadedModel | None = None
+    model: object = None
     num_in_flight: int = 0
 
 
 class ModelVersions:
-    """The versions of one model under `<base_path>/<number>/`, of which the newest that loads is served.
+    """The versions of one model under `<base_path>/<number>/`, those that its policy wants.
 
-    A version that does not load is looked at again when its files change. A deleted version gives way to the newest
-    that remains; the last one stays in memory.
+    A new version takes over when it has been loaded and warmed up; only then the old one is let go, and it leaves memory with
+    its last call. A version that does not load gives way to the next older one and is looked at again when its files change.
+    A deleted version is let go too, but never the last one: an empty folder does not end the service.
     """
 
-    def __init__(self, model_name, base_path, poll_seconds):
+    def __init__(self, model, load_fn, settle_seconds=0.0):
         """Versions of one model, none loaded yet.
 
         Args:
-            model_name: name under which they are served.
-            base_path: folder that holds a folder for each version.
-            poll_seconds: how often the folder is looked at after `start_polling`.
+            model: `config_files.ServedModel`.
+            load_fn: function of (folder, version number) that gives a warm model with a method `close`.
+            settle_seconds: how long the files of a version must have been unchanged before it is loaded.
         """
-        self.model_name = model_name
-        self._base_path = pathlib.Path(base_path)
-        self._poll_seconds = poll_seconds
+        self._model = model
+        self._load_fn = load_fn
+        self._settling = Settling(settle_seconds)
         self._lock = threading.Lock()
+        self._refresh_lock = threading.Lock()
         self._version_by_number = {}
-        self._serving = None
-        self._has_stopped = threading.Event()
-        self._poller = None
+        self._newest = None
 
-    def load_first(self):
-        """Loads the newest version that can be loaded.
+    @property
+    def name(self):
+        """Name under which the versions are served."""
+        return self._model.name
 
-        Raises:
-            ModelUnavailableError: If there is none.
-            OSError: If the folder exists and cannot be read.
+    @property
+    def is_available(self):
+        """Whether a version can be asked."""
+        return self._newest is not None
+
+    @property
+    def is_settling(self):
+        """Whether there is a version whose files have not rested yet."""
+        with self._lock:
+            return any(version.state is VersionState.START for version in self._version_by_number.values())
+
+    def follow(self, model):
+        """Takes on another folder or policy; the next `refresh` acts on it.
+
+        Args:
+            model: `config_files.ServedModel` of the same name.
         """
-        self.refresh()
-        if self._serving is None:
-            raise ModelUnavailableError(self._nothing_loads())
+        self._model = model
 
     def refresh(self):
-        """Looks at the folder once; loads and swaps in a newer version if there is one.
+        """Looks at the folder once: loads what is wanted, then lets go of what no longer is.
 
         Raises:
             OSError: If the folder exists and cannot be read.
         """
-        for number, folder in sorted(_version_folders(self._base_path), reverse=True):
-            if (self._serving is not None and self._serving.number == number) or self._serve(number, folder):
-                break
+        with self._refresh_lock:
+            policy, folders = self._model.policy, version_folders(self._model.base_path)
+            served = set()
+            for number in policy.candidates(folders):
+                if policy.is_met(len(served)):
+                    break
+                if self._is_served(number) or self._serve(number, folders[number]):
+                    served.add(number)
+            if served:
+                self._let_go(lambda number: number not in served)
+
+    def unload(self):
+        """Lets go of every version; calls that run keep theirs until they end."""
+        with self._refresh_lock:
+            self._let_go(lambda number: True)
 
     @contextlib.contextmanager
-    def use(self, model_spec) -> collections.abc.Iterator[LoadedModel]:
+    def use(self, number=None) -> collections.abc.Iterator[object]:
         """The model to answer one call with; it stays loaded until the call has ended.
 
         Args:
-            model_spec: `ModelSpec` of the call.
+            number: version number; None for the newest that is served.
 
         Yields:
-            `LoadedModel`.
+            What `load_fn` gave.
 
         Raises:
-            RequestError: If the named model or version is not served.
+            RequestError: If the version is not served.
         """
         with self._lock:
-            version = self._find(model_spec)
+            version = self._newest if number is None else self._version_by_number.get(number)
+            if version is None or version.state is not VersionState.AVAILABLE:
+                raise not_found(self.name, number)
             version.num_in_flight += 1
         try:
             yield version.model
@@ -130,32 +158,41 @@ class ModelVersions:
             versions = sorted(self._version_by_number.values(), key=lambda version: version.number, reverse=True)
             return [VersionStatus(version.number, version.state, version.error) for version in versions]
 
-    def start_polling(self):
-        """Starts to look at the folder in the background."""
-        self._poller = threading.Thread(target=self._poll, name="model-versions", daemon=True)
-        self._poller.start()
+    def state(self, number):
+        """Where a version stands.
 
-    def stop_polling(self):
-        """Stops looking at the folder; returns when a load that runs has ended."""
-        self._has_stopped.set()
-        if self._poller is not None:
-            self._poller.join()
+        Args:
+            number: version number.
+
+        Returns:
+            `VersionState`; None of a version that was never looked at.
+        """
+        with self._lock:
+            version = self._version_by_number.get(number)
+            return None if version is None else version.state
+
+    def require_available(self):
+        """Makes sure that a version can be asked.
+
+        Raises:
+            ModelUnavailableError: If there is none; the message says why.
+        """
+        if not self.is_available:
+            raise ModelUnavailableError(self._nothing_loads())
 
     def _nothing_loads(self):
-        requirement = f"{self._base_path} must hold a model version that loads, such as 1/{SAVED_MODEL_FILE}"
-        failures = "; ".join(f"version {status.number}: {status.error}" for status in self.statuses())
-        received = failures or ("an empty folder" if self._base_path.is_dir() else "no such folder")
+        base_path = self._model.base_path
+        requirement = f"{base_path} must hold a model version that loads, such as 1/{SAVED_MODEL_FILE}"
+        failures = "; ".join(f"version {status.number}: {status.error}" for status in self.statuses() if status.error)
+        received = failures or ("an empty folder" if base_path.is_dir() else "no such folder")
         return f"{requirement}. Received: {received}. Run the pipeline first: it pushes a model there"
 
-    def _poll(self):
-        while not self._has_stopped.wait(self._poll_seconds):
-            try:
-                self.refresh()
-            except OSError as error:
-                _log.warning("%s cannot be read and is tried again: %s", self._base_path, error)
+    def _is_served(self, number):
+        version = self._version_by_number.get(number)
+        return version is not None and version.state is VersionState.AVAILABLE
 
     def _serve(self, number, folder):
-        """Loads a version and swaps it in, unless it failed before and is still the same.
+        """Loads a version and serves it, unless it failed before and is still the same, or its files do not rest.
 
         Args:
             number: version number.
@@ -164,78 +201,67 @@ class ModelVersions:
         Returns:
             Whether the version is served now.
         """
-        fingerprint = _fingerprint(folder)
+        files = fingerprint(folder)
         known = self._version_by_number.get(number)
-        if known is not None and known.error is not None and known.fingerprint == fingerprint:
+        if known is not None and known.error is not None and known.files == files:
             return False
-        version = _Version(number, fingerprint)
+        version = _Version(number, files)
         with self._lock:
             self._version_by_number[number] = version
+        if not self._settling.has_settled(folder, files):
+            return False
+        version.state = VersionState.LOADING
         if not self._load(version, folder):
             return False
-        self._swap(version)
+        with self._lock:
+            version.state = VersionState.AVAILABLE
+            self._newest = max(self._available(), key=lambda each: each.number)
+        _log.info("version %d of %s is served", number, self.name)
         return True
 
     def _load(self, version, folder):
-        _log.info("version %d of %s is loading", version.number, self.model_name)
+        _log.info("version %d of %s is loading", version.number, self.name)
         try:
             if not (folder / SAVED_MODEL_FILE).is_file():
                 raise FileNotFoundError(f"{folder} must hold {SAVED_MODEL_FILE}. Received: none, or not yet")
-            model = LoadedModel(folder, version.number)
-            model.warm_up()
+            version.model = self._load_fn(folder, version.number)
         # A broken SavedModel makes TensorFlow raise nearly anything; the version's status shows it, and older versions
         # go on serving.
         except Exception as error:
             with self._lock:
                 version.state, version.error = VersionState.END, first_cause(f"{error}" or type(error).__name__)
-            _log.warning("version %d of %s is skipped: %s", version.number, self.model_name, version.error)
+            _log.warning("version %d of %s is skipped: %s", version.number, self.name, version.error)
             return False
-        version.model = model
         return True
 
-    def _swap(self, version):
+    def _available(self):
+        return [version for version in self._version_by_number.values() if version.state is VersionState.AVAILABLE]
+
+    def _let_go(self, is_unwanted_fn):
         with self._lock:
-            previous, self._serving = self._serving, version
-            version.state = VersionState.AVAILABLE
-            if previous is not None:
-                previous.state = VersionState.UNLOADING
-                self._release(previous)
-        _log.info("version %d of %s is served", version.number, self.model_name)
+            unwanted = [version for version in self._available() if is_unwanted_fn(version.number)]
+            for version in unwanted:
+                version.state = VersionState.UNLOADING
+            self._newest = max(self._available(), key=lambda each: each.number, default=None)
+            for version in unwanted:
+                self._release(version)
 
     def _release(self, version):
         if version.state is VersionState.UNLOADING and version.num_in_flight == 0:
-            version.state, version.model = VersionState.END, None
-
-    def _find(self, model_spec):
-        if model_spec.version_label:
-            raise RequestError("INVALID_ARGUMENT", f"Unrecognized servable version label: {model_spec.version_label}")
-        number = model_spec.version.value if model_spec.HasField("version") else None
-        version = self._serving
-        if model_spec.name != self.model_name or version is None or number not in (None, version.number):
-            wanted = f"Latest({model_spec.name})" if number is None else f"Specific({model_spec.name}, {number})"
-            raise RequestError("NOT_FOUND", f"Servable not found for request: {wanted}")
-        return version
+            version.state, model, version.model = VersionState.END, version.model, None
+            # Freeing a large model takes time that the caller of the last answer need not wait for.
+            threading.Thread(target=model.close, name="model-unload", daemon=True).start()
 
 
-def _version_folders(base_path):
-    if not base_path.is_dir():
-        return []
-    folders = [(int(path.name), path) for path in base_path.iterdir() if path.name.isdecimal() and path.is_dir()]
-    return [(number, path) for number, path in folders if number <= MAX_VERSION_NUMBER]
-
-
-def _fingerprint(folder):
-    """Files of a version folder with size and time, so that a version still being copied is tried again.
+def not_found(model_name, number):
+    """The refusal of a call for what is not served, in TF Serving's words.
 
     Args:
-        folder: path of the version folder.
+        model_name: name that was asked for.
+        number: version number that was asked for; None for the newest.
 
     Returns:
-        Frozen set of (path, size, modification time).
+        `RequestError`.
     """
-    files = set()
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # files come and go while a version is copied or deleted
-            stat = path.stat()
-            files.add((str(path), stat.st_size, stat.st_mtime_ns))
-    return frozenset(files)
+    wanted = f"Latest({model_name})" if number is None else f"Specific({model_name}, {number})"
+    return RequestError("NOT_FOUND", f"Servable not found for request: {wanted}")

@@ -3,13 +3,14 @@
 `python -m tests.conformance.tiny_model FOLDER` writes version 7 for another model server to be tested against:
 
     tensorflow_model_server --port=8500 --model_name=ranker --model_base_path=FOLDER
-    SMALLTOWERS_TF_SERVING=127.0.0.1:8500 pytest tests/conformance
+    SMALLTOWERS_TF_SERVING=127.0.0.1:8500 pytest tests/conformance/model_server
 """
 
 import pathlib
 import sys
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 MODEL_NAME = "ranker"
@@ -17,6 +18,21 @@ VERSION = 7
 USERS = ("u1", "u2")
 ITEMS = ("i1", "i2", "i3")
 DEFAULT_AGE = 20.0
+CLASSES = ("skip", "click")
+SAVED_MODEL = "saved_model.pb"
+
+_COLUMNS = {
+    "user_id": tf.io.FixedLenFeature([], tf.string, ""),
+    "item_id": tf.io.FixedLenFeature([], tf.string, ""),
+    "age": tf.io.FixedLenFeature([], tf.float32, DEFAULT_AGE),
+    "surface": tf.io.FixedLenFeature([], tf.string, ""),
+}
+# Signatures made of the outputs of `judge`, with the methods that only graphs of TensorFlow 1 could name when exported.
+_METHODS = {
+    "classify": ("tensorflow/serving/classify", ("classes", "scores")),
+    "classify_labels": ("tensorflow/serving/classify", ("classes",)),
+    "regress": ("tensorflow/serving/regress", ("outputs",)),
+}
 
 
 class TinyRanker(tf.Module):
@@ -30,16 +46,18 @@ class TinyRanker(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve(self, examples):
-        columns = tf.io.parse_example(
-            examples,
-            {
-                "user_id": tf.io.FixedLenFeature([], tf.string, ""),
-                "item_id": tf.io.FixedLenFeature([], tf.string, ""),
-                "age": tf.io.FixedLenFeature([], tf.float32, DEFAULT_AGE),
-                "surface": tf.io.FixedLenFeature([], tf.string, ""),
-            },
-        )
-        return self._predictions(columns)
+        return self._predictions(tf.io.parse_example(examples, _COLUMNS))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def judge(self, inputs):
+        """Two classes with their scores, and a value: what Classify and Regress answer with."""
+        predictions = self._predictions(tf.io.parse_example(inputs, _COLUMNS))
+        click = predictions["click"]
+        return {
+            "classes": tf.tile([CLASSES], [tf.size(click), 1]),
+            "scores": tf.stack([1 - click, click], axis=1),
+            "outputs": predictions["watch_seconds"],
+        }
 
     @tf.function(
         input_signature=[
@@ -84,9 +102,23 @@ def write_version(base_path, version, has_rank=True):
     base_path = pathlib.Path(base_path)
     module = TinyRanker(version)
     unfinished = base_path / f"unfinished-{version}"
-    signatures = {"serving_default": module.serve, "scale": module.scale} | ({"rank": module.rank} if has_rank else {})
+    signatures = {"serving_default": module.serve, "scale": module.scale, "judge": module.judge}
+    signatures |= {"rank": module.rank} if has_rank else {}
     tf.saved_model.save(module, str(unfinished), signatures)
+    _add_methods(unfinished / SAVED_MODEL)
     unfinished.rename(base_path / str(version))
+
+
+def _add_methods(path):
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    signature_defs = saved_model.meta_graphs[0].signature_def
+    judge = signature_defs["judge"]
+    for name, (method_name, outputs) in _METHODS.items():
+        signature_defs[name].method_name = method_name
+        signature_defs[name].inputs["inputs"].CopyFrom(judge.inputs["inputs"])
+        for output in outputs:
+            signature_defs[name].outputs[output].CopyFrom(judge.outputs[output])
+    path.write_bytes(saved_model.SerializeToString())
 
 
 def example(**columns):

@@ -1,67 +1,11 @@
-"""What TF Serving's gRPC API promises, asked with the official stubs over a socket.
+"""Predict."""
 
-Runs against this project's model server, or against the server at SMALLTOWERS_TF_SERVING (see `tiny_model`).
-"""
-
-import os
-
-import grpc
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import predict_pb2
 
-from serving.config import ServingConfig
-from serving.model_server.server import ModelServer
-from tests.conformance.tiny_model import MODEL_NAME, VERSION, example, expected, predict_request, write_version
-
-TIMEOUT_SECONDS = 10
-
-
-@pytest.fixture(scope="module")
-def channel(tmp_path_factory):
-    address = os.environ.get("SMALLTOWERS_TF_SERVING")
-    server = None
-    if address is None:
-        base_path = tmp_path_factory.mktemp("models")
-        write_version(base_path, VERSION)
-        server = ModelServer(ServingConfig(port=0, model_name=MODEL_NAME), base_path)
-        address = f"127.0.0.1:{server.start()}"
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        yield channel
-    if server is not None:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def predict(channel):
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    return lambda request: stub.Predict(request, timeout=TIMEOUT_SECONDS)
-
-
-@pytest.fixture(scope="module")
-def status(channel):
-    stub = model_service_pb2_grpc.ModelServiceStub(channel)
-
-    def ask(model_name, version=None):
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = model_name
-        if version is not None:
-            request.model_spec.version.value = version
-        return stub.GetModelStatus(request, timeout=TIMEOUT_SECONDS)
-
-    return ask
-
-
-def refusal(call, *args):
-    with pytest.raises(grpc.RpcError) as raised:
-        call(*args)
-    return raised.value.code().name, raised.value.details()
+from tests.conformance.model_server.calls import refusal
+from tests.conformance.tiny_model import MODEL_NAME, VERSION, example, expected, predict_request
 
 
 def test_predictions_have_the_models_values(predict):
@@ -172,45 +116,41 @@ def test_columns_with_one_row_go_with_every_row_of_the_others(predict):
         assert tf.make_ndarray(proto).tolist() == pytest.approx(wanted, rel=1e-6)
 
 
-def test_metadata_holds_the_signatures(channel):
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    request.model_spec.name = MODEL_NAME
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    response = stub.GetModelMetadata(request, timeout=TIMEOUT_SECONDS)
-
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert response.metadata["signature_def"].Unpack(signatures)
-    assert response.model_spec.version.value == VERSION
-    served = signatures.signature_def["serving_default"]
-    assert {name: info.dtype for name, info in served.inputs.items()} == {"examples": tf.string.as_datatype_enum}
-    assert set(served.outputs) == {"click", "watch_seconds", "satisfaction"}
+def test_a_request_without_a_name_is_invalid(predict):
+    assert refusal(predict, predict_pb2.PredictRequest())[0] == "INVALID_ARGUMENT"
+    status, details = refusal(predict, predict_request(example(), model_name=""))
+    assert (status, details) == ("INVALID_ARGUMENT", "ModelSpec has no name specified.")
 
 
-@pytest.mark.parametrize("fields", [[], ["other"]])
-def test_other_metadata_fields_are_invalid(channel, fields):
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
-    request.model_spec.name = MODEL_NAME
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    status, _ = refusal(stub.GetModelMetadata, request, TIMEOUT_SECONDS)
-    assert status == "INVALID_ARGUMENT"
+def test_values_one_by_one_are_the_same_as_bytes(predict):
+    answers = []
+    for form in ("content", "values"):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, "scale"
+        request.inputs["b"].CopyFrom(tf.make_tensor_proto(3.0))
+        left = request.inputs["left"]
+        left.CopyFrom(tf.make_tensor_proto([[1.0, 2.0]]))
+        if form == "values":
+            left.ClearField("tensor_content")
+            left.float_val.extend([1.0, 2.0])
+        answers.append(tf.make_ndarray(predict(request).outputs["scaled"]).tolist())
+    assert answers == [[[3.0, 6.0]], [[3.0, 6.0]]]
 
 
-@pytest.mark.parametrize("version", [None, VERSION])
-def test_status_of_the_served_version_is_available(status, version):
-    (entry,) = status(MODEL_NAME, version).model_version_status
-    assert (entry.version, entry.state) == (VERSION, get_model_status_pb2.ModelVersionStatus.AVAILABLE)
-    assert entry.status.error_code == 0
+def test_one_value_fills_a_shape(predict):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, "scale"
+    request.inputs["b"].CopyFrom(tf.make_tensor_proto(2.0))
+    left = request.inputs["left"]
+    left.dtype = tf.float32.as_datatype_enum
+    left.tensor_shape.dim.add(size=2)
+    left.tensor_shape.dim.add(size=2)
+    left.float_val.append(1.5)
+    assert tf.make_ndarray(predict(request).outputs["scaled"]).tolist() == [[3.0, 3.0], [3.0, 3.0]]
 
 
-@pytest.mark.parametrize(("model_name", "version"), [("other", None), (MODEL_NAME, 999)])
-def test_status_of_what_is_not_there_is_not_found(status, model_name, version):
-    assert refusal(status, model_name, version)[0] == "NOT_FOUND"
-
-
-def test_classify_is_refused_or_answered_with_a_status(channel):
-    from tensorflow_serving.apis import classification_pb2
-
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    request = classification_pb2.ClassificationRequest()
-    request.model_spec.name = MODEL_NAME
-    assert refusal(stub.Classify, request, TIMEOUT_SECONDS)[0] in {"UNIMPLEMENTED", "INVALID_ARGUMENT"}
+def test_infinite_and_missing_numbers_are_computed_with(predict):
+    rows = predict_request(example(user_id="u1", age=float("inf")), example(user_id="u1", age=float("nan")))
+    first, second = tf.make_ndarray(predict(rows).outputs["watch_seconds"]).tolist()
+    assert first == float("inf")
+    assert second != second

@@ -4,10 +4,13 @@ import grpc
 import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.errors import ListenError, ModelUnavailableError
-from serving.model_server.answers import answers_errors
+from serving.errors import ListenError, ModelUnavailableError, ServerFileError
+from serving.model_server.answers import answers_errors, caller_of
+from serving.model_server.config import ModelServerConfig
+from serving.model_server.reflection import MAX_STREAMS
 from serving.model_server.server import ModelServer
 from tests.conformance.tiny_model import example, predict_request, write_version
 
@@ -91,7 +94,8 @@ def test_version_without_a_model_is_shown_with_its_reason_and_the_older_serves(c
 
 def test_health_follows_the_life_of_the_server(server, config, wait_until):
     with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
-        assert health(channel, "") == health(channel, "ranker") == health_pb2.HealthCheckResponse.SERVING
+        names = ("", "ranker", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+        assert {health(channel, name) for name in names} == {health_pb2.HealthCheckResponse.SERVING}
         with pytest.raises(grpc.RpcError) as raised:
             health(channel, "other")
         assert raised.value.code() is grpc.StatusCode.NOT_FOUND
@@ -140,7 +144,7 @@ def test_wrong_input_is_named(channel, tensor, message):
 
 
 @pytest.mark.parametrize(
-    ("size", "message"), [(-1, "must have shape"), (1 << 40, "must have at most"), (1, "must hold the values")]
+    ("size", "message"), [(-1, "must have shape"), (1 << 40, "must have at most .* rows"), (1, "must hold the values")]
 )
 def test_tensor_that_does_not_fill_its_shape_is_refused(channel, size, message):
     request = predict_request(example(), example())
@@ -149,9 +153,17 @@ def test_tensor_that_does_not_fill_its_shape_is_refused(channel, size, message):
         prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=10)
 
 
-class ExpiredContext:
+class Context:
+    """A call as a servicer sees it."""
+
+    def __init__(self, remaining_seconds):
+        self._remaining_seconds = remaining_seconds
+
     def time_remaining(self):
-        return -0.1
+        return self._remaining_seconds
+
+    def is_active(self):
+        return True
 
     def abort(self, status, details):
         raise RuntimeError(f"{status.name}: {details}")
@@ -159,6 +171,60 @@ class ExpiredContext:
 
 def test_expired_call_is_not_run():
     calls = []
-    with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED: the deadline had passed"):
-        answers_errors(lambda *args: calls.append(args))(None, None, ExpiredContext())
+    method = answers_errors(lambda servicer, request, context: calls.append(caller_of(context)))
+    with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED: the deadline passed"):
+        method(None, None, Context(-0.1))
     assert calls == []
+    method(None, None, Context(None))
+    assert calls[0].remaining_seconds is None
+
+
+def test_an_unexpected_error_says_nothing_of_the_server(caplog):
+    def fail(*_):
+        raise ZeroDivisionError("a path of the server")
+
+    with pytest.raises(RuntimeError, match=r"INTERNAL: the server failed to answer; its log says why$"):
+        answers_errors(fail)(None, None, Context(None))
+    assert "a path of the server" in caplog.text
+
+
+def test_models_of_a_file_are_served_with_their_labels(config, saved_models, tmp_path):
+    file = tmp_path / "models.config"
+    file.write_text(f"""model_config_list {{ config {{
+        name: "ranker" base_path: "{saved_models}" model_platform: "tensorflow" model_version_policy {{ all {{}} }}
+        version_labels {{ key: "stable" value: 1 }} }} }}""")
+    named = config.model_copy(update={"server": ModelServerConfig(settle_seconds=0, model_config_file=str(file))})
+    server = ModelServer(named, "/nowhere")
+    with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
+        request = predict_request(example())
+        request.model_spec.version_label = "stable"
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert stub.Predict(request, timeout=10).model_spec.version.value == 1
+    server.stop(grace_seconds=0)
+
+    file.write_text(file.read_text().replace("value: 1", "value: 9"))
+    with pytest.raises(ServerFileError, match=f"{file}: Request to assign label to version 9 of model ranker"):
+        ModelServer(named, "/nowhere").start()
+
+
+def test_reflection_names_the_services(channel):
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    questions = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    (answer,) = stub.ServerReflectionInfo(iter(questions), timeout=10)
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", "grpc.health.v1.Health"} <= names
+
+
+def test_streams_of_reflection_cannot_take_all_threads(channel):
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    has_ended = threading.Event()
+
+    def questions():
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        has_ended.wait(10)
+
+    streams = [stub.ServerReflectionInfo(questions(), timeout=10) for _ in range(MAX_STREAMS)]
+    assert all(next(stream).HasField("list_services_response") for stream in streams)
+    with pytest.raises(grpc.RpcError, match="at most 4 clients"):
+        next(stub.ServerReflectionInfo(questions(), timeout=10))
+    has_ended.set()

@@ -1,0 +1,110 @@
+"""How work gets to the model: at once in the thread of the call, within bounds and deadlines.
+
+The other way, several calls as one, is `batching.BatchingRunner`.
+"""
+
+import dataclasses
+import threading
+import time
+
+from serving.errors import RequestError
+
+QUEUE_IS_FULL = "The batch scheduling queue to which this task was submitted is full"
+
+
+@dataclasses.dataclass(frozen=True)
+class Caller:
+    """Who waits for an answer, and how long.
+
+    Attributes:
+        deadline: `time.monotonic()` in seconds after which nobody wants it; None for never.
+        is_active_fn: says whether somebody still waits.
+    """
+
+    deadline: float | None = None
+    is_active_fn: object = lambda: True
+
+    @property
+    def remaining_seconds(self):
+        """Time until the deadline, below 0 when it has passed; None without one."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def require_wanted(self):
+        """Makes sure that the work is still wanted.
+
+        Raises:
+            RequestError: If the deadline has passed, or the client has gone.
+        """
+        remaining_seconds = self.remaining_seconds
+        if remaining_seconds is not None and remaining_seconds <= 0:
+            raise RequestError("DEADLINE_EXCEEDED", "the deadline passed before the model could run")
+        if not self.is_active_fn():
+            raise RequestError("CANCELLED", "the client left before the model could run")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Work:
+    """One run of a model.
+
+    Attributes:
+        model: with a method `run(feeds, arrays, fetches)`.
+        feeds: names of the input tensors.
+        arrays: their values, in this order.
+        fetches: names of the output tensors.
+        is_batchable: whether rows of other work may be put below these.
+    """
+
+    model: object
+    feeds: tuple
+    arrays: list
+    fetches: tuple
+    is_batchable: bool
+
+
+class DirectRunner:
+    """Runs work in the thread that brings it, so many at a time; a few wait, one more is refused at once."""
+
+    def __init__(self, max_running, max_waiting):
+        """A runner that is free.
+
+        Args:
+            max_running: runs at the same time.
+            max_waiting: calls that may wait for one of them to end.
+        """
+        self._max_inside = max_running + max_waiting
+        self._num_inside = 0
+        self._lock = threading.Lock()
+        self._running = threading.BoundedSemaphore(max_running)
+
+    def run(self, work, caller):
+        """Outputs of the work.
+
+        Args:
+            work: `Work`.
+            caller: `Caller`.
+
+        Returns:
+            List of `numpy.ndarray` in the order of `work.fetches`.
+
+        Raises:
+            RequestError: If too many wait, if nobody wants the answer any more, or if the model refuses.
+        """
+        with self._lock:
+            if self._num_inside >= self._max_inside:
+                raise RequestError("UNAVAILABLE", QUEUE_IS_FULL)
+            self._num_inside += 1
+        try:
+            if not self._running.acquire(blocking=False) and not self._running.acquire(timeout=caller.remaining_seconds):
+                caller.require_wanted()
+                raise RequestError("DEADLINE_EXCEEDED", "the deadline passed before the model could run")
+            try:
+                caller.require_wanted()
+                return work.model.run(work.feeds, work.arrays, work.fetches)
+            finally:
+                self._running.release()
+        finally:
+            with self._lock:
+                self._num_inside -= 1
+
+    def close(self):
+        """Nothing to end: no thread is the runner's own."""

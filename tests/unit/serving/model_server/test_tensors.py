@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from serving.errors import RequestError
+from serving.model_server.signatures import read_signatures
+from serving.model_server.tensors import fill_proto, input_array
+
+DTYPES = st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.bool_, np.uint8, np.float16])
+SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+
+
+def spec_of(dtype, shape=None):
+    signature = meta_graph_pb2.SignatureDef()
+    info = signature.inputs["x"]
+    info.name, info.dtype = "x:0", dtype.as_datatype_enum
+    info.tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
+    signature.outputs["y"].CopyFrom(info)
+    return read_signatures({"f": signature})["f"].inputs["x"]
+
+
+def checked(proto, spec, max_rows=100):
+    return input_array("x", proto, spec, max_rows)
+
+
+def assert_same(array, wanted):
+    np.testing.assert_array_equal(array, wanted)
+    assert (array.dtype, array.shape) == (wanted.dtype, wanted.shape)
+
+
+@settings(deadline=None, max_examples=200)
+@given(array=st.tuples(DTYPES, SHAPES).flatmap(lambda pair: hnp.arrays(*pair)))
+def test_arrays_come_back_as_tensorflow_reads_and_writes_them(array):
+    proto = tensor_pb2.TensorProto()
+    fill_proto(proto, array)
+    assert_same(tf.make_ndarray(proto), array)
+    assert_same(checked(tf.make_tensor_proto(array), spec_of(tf.dtypes.as_dtype(array.dtype))), array)
+
+
+@settings(deadline=None)
+@given(texts=st.lists(st.binary(max_size=6), max_size=6))
+def test_strings_come_back(texts):
+    array = np.array(texts, object).reshape(len(texts))
+    proto = tensor_pb2.TensorProto()
+    fill_proto(proto, array)
+    assert tf.make_ndarray(proto).tolist() == texts
+    assert checked(proto, spec_of(tf.string, [None])).tolist() == texts
+
+
+@pytest.mark.parametrize(("values", "wanted"), [([3.0], [3.0, 3.0, 3.0]), ([1.0, 2.0], [1.0, 2.0, 2.0]), ([], [0.0, 0.0, 0.0])])
+def test_the_last_value_fills_the_shape(values, wanted):
+    proto = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=values)
+    proto.tensor_shape.dim.add(size=3)
+    assert checked(proto, spec_of(tf.float32)).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (tf.make_tensor_proto([1.0]), 'input "x" must have dtype int64. Received: dtype float32'),
+        (tensor_pb2.TensorProto(dtype=999), "Received: dtype number 999"),
+        (tf.make_tensor_proto([1, 2], tf.int64), r"must have shape \(None, 2\). Received: shape \[2\]"),
+        (tf.make_tensor_proto([[1, 2, 3]], tf.int64), r"must have shape \(None, 2\). Received: shape \[1, 3\]"),
+        (tf.make_tensor_proto(0, tf.int64, [101, 2]), r"at most serving.server.max_rows=100 rows. Received: shape \[101, 2\]"),
+    ],
+)
+def test_what_does_not_fit_is_named(proto, message):
+    with pytest.raises(RequestError, match=message) as raised:
+        checked(proto, spec_of(tf.int64, [None, 2]))
+    assert raised.value.status == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "content", "message"),
+    [
+        ([-1], b"", "must have shape"),
+        ([1 << 13, 1 << 13], b"", "must have at most 16777216 elements"),
+        ([2], b"123", "must hold the values"),
+        ([3], b"12345678", "must hold the values"),
+    ],
+)
+def test_values_that_do_not_fill_the_shape_are_refused(sizes, content, message):
+    proto = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, tensor_content=content)
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    with pytest.raises(RequestError, match=f'input "x" {message}'):
+        checked(proto, spec_of(tf.float32), max_rows=1 << 20)
