@@ -8,6 +8,7 @@ ServingError
 ├── FeatureTableError           a table of features that cannot be read as declared
 ├── FeatureStoreError           a store of features that does not answer, or holds no publication
 ├── FeatureValueError           a feature given with a request that a tf.Example cannot hold
+├── ExposureLogError            an answer that cannot be logged, and so is not given
 ├── CandidateError              candidates that are empty, repeated or too many
 ├── BlendError                  predictions from which no score can be computed
 └── PredictionError             the model server gave no usable answer; carries the gRPC status
@@ -62,6 +63,10 @@ class FeatureStoreError(ServingError):
 
 class FeatureValueError(ServingError):
     """A feature given with a request that cannot be used."""
+
+
+class ExposureLogError(ServingError):
+    """An answer that the exposure log has no room or no disk for, and that is therefore not given."""
 
 
 class CandidateError(ServingError):
