@@ -3,43 +3,38 @@
 import matplotlib
 from matplotlib.figure import Figure as Canvas
 
-from benchmarks.figures import PROJECT, markdown_table, replace_block, short, table_rows
+from benchmarks.figures import PROJECT, markdown_table, short, table_rows
 
 PAGE = PROJECT / "docs" / "ingestion.md"
 PLOT = PROJECT / "docs" / "ingestion_scale.svg"
-BLOCK = "benchmarks.ingest"
 
 
-def write_page(figure_by_name, points_by_name, command, machine, page=PAGE, plot=PLOT):
-    """Writes the figures into the page and draws the plot.
+def page_text(figure_by_name, points_by_name, command, machine):
+    """Figures, and cost and memory by size, as tables in Markdown.
 
     Args:
         figure_by_name: `Figure` by name.
         points_by_name: by contender, list of (impressions, raw seconds, microseconds an impression, peak GiB).
         command: that produced them.
         machine: where, in words.
-        page: Markdown file with the comments of `benchmarks.figures.replace_block`.
-        plot: SVG file, in the folder of the page.
 
-    Raises:
-        ValueError: If the page lacks the comments.
+    Returns:
+        Text.
     """
     figures = markdown_table(["figure", "value", "repeats", "target", "holds"], table_rows(figure_by_name))
     scale = markdown_table(
         ["", "impressions", "seconds", "µs an impression without start-up", "peak memory, GiB"],
         [[name, *map(short, point)] for name, points in points_by_name.items() for point in points],
     )
-    draw_scale(points_by_name, plot)
-    text = f"`{command}` on {machine}:\n\n{figures}\n\n{scale}\n\n![Cost and memory by size]({plot.name})"
-    replace_block(page, BLOCK, text)
+    return f"`{command}` on {machine}:\n\n{figures}\n\n{scale}\n\n![Cost and memory by size]({PLOT.name})"
 
 
-def draw_scale(points_by_name, path):
+def draw_scale(points_by_name, path=PLOT):
     """Draws cost per impression and peak memory over the number of impressions.
 
     Args:
         points_by_name: by contender, list of (impressions, raw seconds, microseconds an impression, peak GiB).
-        path: SVG file.
+        path: SVG file, in the folder of the page.
     """
     # Text stays text, and ids do not change from one drawing to the next.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ingestion", "font.size": 11}):

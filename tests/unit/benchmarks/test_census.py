@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.census import __main__ as command
 from benchmarks.census import records
+from benchmarks.census.benchmark import page_text
 from benchmarks.census.records import (
     CATEGORIES,
     COLUMNS,
@@ -205,7 +205,7 @@ def test_table_and_page():
     )
     assert table[2] == expected
     rows = random_rows(10, 0)
-    text = command.page_text(COMPARISONS, {TRAIN: rows, VALIDATION: rows.slice(0, 4), TEST: rows.slice(0, 3)})
+    text = page_text(COMPARISONS, {TRAIN: rows, VALIDATION: rows.slice(0, 4), TEST: rows.slice(0, 3)})
     assert text.startswith(
         "10 rows train, 4 rows validate, 3 rows test; 3 of the last are equal to a row that trains. Means of 2"
     )

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from benchmarks.figures import PROJECT
 from benchmarks.gains import CLICK_AUC_GAIN, Gain, gain_figures, gain_rows, gain_table, gains, interval
-from benchmarks.history import __main__ as command
+from benchmarks.history.benchmark import page_text
 from benchmarks.history.study import OWN_TRAINING, in_best_form, prepare, refreshed_daily, without_past
+from benchmarks.jobs import quick_job
 from data.columns import aggregate_entries, history_fields, labelled_schema
 from data.examples import read_examples
 from models.config import TaskConfig
@@ -118,7 +119,7 @@ def test_table_and_page():
     table = gain_table(FOUND, "without", "with").splitlines()
     assert table[0] == "| task | measure | without | with | gain | 95% interval |"
     assert table[3] == "| watch seconds | mean absolute error seconds | 19.0000 | 18.5000 | -0.5000 | -0.9000 to -0.1000 |"
-    text = command.page_text(FOUND, FOUND, FOUND[:1])
+    text = page_text(FOUND, FOUND, FOUND[:1])
     assert text.startswith("Means of 2 seeds, the past as configured, against the same ranker")
     assert "refreshed once a day | as configured" in text
 
@@ -152,7 +153,7 @@ def test_refresh_is_turned_both_ways():
 
 
 def test_evaluation_rows_come_with_their_keys_and_labels(tmp_path):
-    config = command.quick_config(tmp_path, num_impressions=2_000)
+    config = quick_job(tmp_path, num_impressions=2_000)
     features = [feature for feature in config.sized_model.features if feature.name in ("surface", "item_history")]
     prepared = prepare(config, tmp_path / "job", features)
     paths = sorted(str(path) for path in (tmp_path / "job" / "eval").glob("*.gz"))

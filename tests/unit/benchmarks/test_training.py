@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from benchmarks.figures import PROJECT, Figure
 from benchmarks.processes import Measured
-from benchmarks.training import __main__ as command
 from benchmarks.training import environments, product, race
+from benchmarks.training.benchmark import PAGE, page_text
 from benchmarks.training.paths import arrays_path, rows_glob, transform_folder
 from benchmarks.training.race import (
     NothingLearnedError,
@@ -288,12 +288,10 @@ def test_a_process_prints_the_same_steps_in_memory(written, capsys):
 
 
 def test_page():
-    text = command.page_text(
-        {"speed": Figure(2.5, "x", at_least=2)}, {"deepctr": "0.9.4", "torch": "2.13"}, "python -m benchmarks.x"
-    )
+    text = page_text({"speed": Figure(2.5, "x", at_least=2)}, {"deepctr": "0.9.4", "torch": "2.13"}, "python -m benchmarks.x")
     assert re.match(r"`python -m benchmarks\.x` on \d+ cores, beside deepctr 0\.9\.4, torch 2\.13:", text)
     assert text.splitlines()[-1] == "| speed | 2.5 x |  | >= 2 | yes |"
-    page = command.PAGE.read_text()
-    assert page.count(f"<!-- {command.BLOCK}: begin -->") == 1
+    page = PAGE.read_text()
+    assert page.count("<!-- benchmarks.training: begin -->") == 1
     for name in ("end_to_end", "in_memory", *race.PEERS):
         assert f"| `{name}` |" in page
