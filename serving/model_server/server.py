@@ -15,6 +15,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.errors import ListenError, ModelUnavailableError, RequestError, ServerFileError
+from serving.model_server.answers import quiet_decoding
 from serving.model_server.batching import BatchingRunner
 from serving.model_server.catalog import ModelCatalog
 from serving.model_server.config_files import ServedModel, read_batching, read_models
@@ -57,6 +58,7 @@ class ModelServer:
         self._metrics = ServerMetrics()
         self._page = None
         self._health = health.HealthServicer()
+        quiet_decoding()
         self._is_stopping = False
         batching_file = self._server_config.batching_parameters_file
         limits = read_batching(batching_file) if batching_file else None
