@@ -96,6 +96,9 @@ class Backend:
         options = [
             ("grpc.max_receive_message_length", max_message_mib * MIB),
             ("grpc.max_send_message_length", max_message_mib * MIB),
+            # A server that comes back is found within a second, not within the two minutes of the default.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
             ("grpc.enable_http_proxy", 0),  # the server is a neighbour: a proxy of the environment is not meant for it
         ]
         self._channel = grpc.insecure_channel(address, options=options)

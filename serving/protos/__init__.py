@@ -1,0 +1,1 @@
+"""The ranker's protocol; the modules beside are generated from ranker.proto."""

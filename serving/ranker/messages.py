@@ -1,0 +1,108 @@
+"""Between the protocol's messages and queries and answers."""
+
+import math
+
+from serving.errors import CandidateError, FeatureValueError
+from serving.protos import ranker_pb2
+from serving.ranker.answering import Query
+
+
+def query_of(request, timeout_seconds, max_candidates):
+    """The query that a message asks.
+
+    Args:
+        request: `RankRequest`.
+        timeout_seconds: how long an answer is of use.
+        max_candidates: most candidates of this method.
+
+    Returns:
+        `serving.ranker.answering.Query`.
+
+    Raises:
+        FeatureValueError: If a number is not finite, or a column is given for all candidates and for some.
+        CandidateError: If the user is not named, or k is negative.
+    """
+    if not request.user_id:
+        raise CandidateError("user_id must be given. Received: ''")
+    if request.k < 0:
+        raise CandidateError(f"k must not be negative. Received: {request.k}")
+    features = {name: _value(name, value) for name, value in request.features.items()}
+    for name, by_item in request.features_by_item.items():
+        if name in features:
+            raise FeatureValueError(f"feature {name} must be given for all candidates or for some. Received: both")
+        features[name] = {item_id: _value(name, value) for item_id, value in by_item.values.items()}
+    return Query(
+        user_id=request.user_id,
+        candidates=tuple(request.candidates),
+        candidate_set=request.candidate_set,
+        context={name: _value(name, value) for name, value in request.context.items()},
+        features=features,
+        k=request.k,
+        request_id=request.request_id,
+        timeout_seconds=timeout_seconds,
+        max_candidates=max_candidates,
+    )
+
+
+def response_of(answer, start=0, stop=None):
+    """The message of an answer, or of a stretch of it.
+
+    Args:
+        answer: `serving.ranker.answering.Answer`.
+        start: first item.
+        stop: the item behind the last; None for the end.
+
+    Returns:
+        `RankResponse`.
+    """
+    item = ranker_pb2.RankedItem
+    rows = zip(answer.items[start:stop], answer.are_known[start:stop], strict=True)
+    return ranker_pb2.RankResponse(
+        request_id=answer.request_id,
+        # In the order of the fields of `ShownItem`: by name it would take twice as long.
+        items=[
+            item(item_id=row[0], click=row[1], watch_seconds=row[2], satisfaction=row[3], score=row[4], is_known=is_known)
+            for row, is_known in rows
+        ],
+        arm=answer.arm,
+        model_version=answer.model_version,
+        features_version=answer.features_version,
+        is_degraded=bool(answer.degradations),
+        degradations=[degradation.value for degradation in answer.degradations],
+        is_known_user=answer.is_known_user,
+        num_unknown_items=answer.num_unknown_items,
+    )
+
+
+def value_message(value):
+    """The message of a value of a column, for who asks.
+
+    Args:
+        value: str, int, float, a list of str or of numbers, or None.
+
+    Returns:
+        `Value`.
+    """
+    if value is None:
+        return ranker_pb2.Value()
+    if isinstance(value, str):
+        return ranker_pb2.Value(text=value)
+    if isinstance(value, int):
+        return ranker_pb2.Value(integer=value)
+    if isinstance(value, float):
+        return ranker_pb2.Value(number=value)
+    if all(isinstance(one, str) for one in value):
+        return ranker_pb2.Value(texts=ranker_pb2.Strings(values=value))
+    return ranker_pb2.Value(numbers=ranker_pb2.Numbers(values=value))
+
+
+def _value(name, message):
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    value = getattr(message, kind)
+    value = list(value.values) if kind in ("texts", "numbers") else value
+    numbers = value if kind == "numbers" else [value] if kind == "number" else []
+    if not all(map(math.isfinite, numbers)):
+        raise FeatureValueError(f"feature {name} must hold finite numbers. Received: {str(value)[:80]}")
+    return value

@@ -1,0 +1,188 @@
+"""The ranker over gRPC: one server, its methods, and the status of every error."""
+
+from concurrent import futures
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from serving.errors import (
+    BlendError,
+    CandidateError,
+    ExposureLogError,
+    FeatureStoreError,
+    FeatureValueError,
+    ListenError,
+    PredictionError,
+    ServingError,
+)
+from serving.exposure.log import ExposureLog
+from serving.features.opening import open_store
+from serving.protos import ranker_pb2_grpc
+from serving.ranker.answering import Answering
+from serving.ranker.backend import MIB, Backend
+from serving.ranker.messages import query_of, response_of
+from serving.ranker.replicas import Replicas
+
+SERVICE_NAME = "smalltowers.ranker.Ranker"
+# Calls that may wait for each thread; what comes beyond is refused at once rather than answered late.
+_CALLS_PER_WORKER = 8
+_STATUS_BY_ERROR = {
+    CandidateError: grpc.StatusCode.INVALID_ARGUMENT,
+    FeatureValueError: grpc.StatusCode.INVALID_ARGUMENT,
+    ExposureLogError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    FeatureStoreError: grpc.StatusCode.UNAVAILABLE,
+    BlendError: grpc.StatusCode.INTERNAL,
+}
+
+
+def _status_of(error):
+    if isinstance(error, PredictionError):
+        # A usable status with an unusable answer is a defect behind this service.
+        return grpc.StatusCode.INTERNAL if error.status == "OK" else grpc.StatusCode[error.status]
+    return next((status for type_, status in _STATUS_BY_ERROR.items() if isinstance(error, type_)), grpc.StatusCode.INTERNAL)
+
+
+class RankerServicer(ranker_pb2_grpc.RankerServicer):
+    """Answers `Rank` and `RankStream`."""
+
+    def __init__(self, config, answering):
+        """A servicer.
+
+        Args:
+            config: `ServingConfig`.
+            answering: `Answering`.
+        """
+        self._config, self._answering = config, answering
+
+    def Rank(self, request, context):  # noqa: N802, the stub's name
+        """One ranking.
+
+        Args:
+            request: `RankRequest`.
+            context: of the call.
+
+        Returns:
+            `RankResponse`.
+        """
+        return response_of(self._answer(request, context, self._config.max_candidates))
+
+    def RankStream(self, request, context):  # noqa: N802, the stub's name
+        """One ranking of more candidates, best first, in several messages.
+
+        Args:
+            request: `RankRequest`.
+            context: of the call.
+
+        Returns:
+            Iterator of `RankResponse`, each of at most `serving.max_candidates` items.
+        """
+        answer = self._answer(request, context, self._config.ranker.max_request_items)
+        size = self._config.max_candidates
+        return (response_of(answer, start, start + size) for start in range(0, len(answer.items), size))
+
+    def _answer(self, request, context, max_candidates):
+        seconds = (request.deadline_ms if request.deadline_ms > 0 else self._config.deadline_ms) / 1_000
+        remaining_seconds = context.time_remaining()
+        if remaining_seconds is not None:
+            seconds = min(seconds, remaining_seconds)
+        if seconds <= 0:
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline had passed before a thread was free")
+        try:
+            return self._answering.answer(query_of(request, seconds, max_candidates))
+        except ServingError as error:
+            return context.abort(_status_of(error), " ".join(str(error).split()))
+
+
+class RankerServer:
+    """The ranker service with all that it needs: feature store, connections to model servers, exposure log."""
+
+    def __init__(self, config, features_folder, exposures_folder):
+        """A server that does not listen yet; the feature store is opened, and the log writes.
+
+        Args:
+            config: `ServingConfig`.
+            features_folder: path that the pipeline publishes features to.
+            exposures_folder: path of the exposure log's segments, where the configuration names none.
+
+        Raises:
+            FeatureTableError: If tables are asked for and cannot be read.
+            FeatureStoreError: If the store does not answer, or holds no publication.
+            OSError: If the exposure log cannot be written.
+        """
+        self._config = config
+        self._store = open_store(config.features, features_folder)
+        addresses = config.ranker.backends or (f"{config.host}:{config.port}",)
+        backends = [Backend(address, config.model_name, config.max_message_mib) for address in addresses]
+        self._replicas = Replicas(backends, config.ranker)
+        self.exposures = (
+            ExposureLog(config.exposure, config.exposure.folder or exposures_folder) if config.exposure.enabled else None
+        )
+        self.answering = Answering(config, self._store, self._replicas, self.exposures)
+        self._health = health.HealthServicer()
+        workers = futures.ThreadPoolExecutor(config.ranker.max_workers, thread_name_prefix="rank")
+        self._server = grpc.server(
+            workers,
+            options=[
+                ("grpc.max_receive_message_length", config.max_message_mib * MIB),
+                ("grpc.max_send_message_length", config.max_message_mib * MIB),
+                ("grpc.so_reuseport", 0),  # else a second server on the same port would take every other call
+            ],
+            maximum_concurrent_rpcs=_CALLS_PER_WORKER * config.ranker.max_workers,
+        )
+        ranker_pb2_grpc.add_RankerServicer_to_server(RankerServicer(config, self.answering), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def start(self):
+        """Listens, and reports itself as healthy.
+
+        Returns:
+            Port that the server listens on.
+
+        Raises:
+            ListenError: If the address cannot be listened on.
+        """
+        address = f"{self._config.host}:{self._config.ranker.port}"
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            self._close()
+            raise ListenError(
+                f"serving.host and serving.ranker.port must be an address that is free here. Received: {address}. "
+                "Stop what listens there, or set another serving.ranker.port"
+            )
+        self._server.start()
+        for service in ("", SERVICE_NAME):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    def stop(self, grace_seconds=5.0):
+        """Reports itself as unhealthy, takes no new calls, ends those that run, and closes the log.
+
+        Args:
+            grace_seconds: how long running calls may still take.
+
+        Raises:
+            ExposureLogError: If answers could not be written.
+        """
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_seconds).wait()
+        self._close()
+
+    def wait(self, timeout_seconds=None):
+        """Blocks until the server has stopped.
+
+        Args:
+            timeout_seconds: longest time to wait; None for ever.
+
+        Returns:
+            Whether the server had stopped.
+        """
+        return not self._server.wait_for_termination(timeout_seconds)
+
+    def _close(self):
+        self._replicas.close()
+        self._store.close()
+        if self.exposures is not None:
+            self.exposures.close()
