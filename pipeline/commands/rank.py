@@ -3,7 +3,7 @@
 import pyarrow as pa
 from rich.table import Table
 
-from data.columns import labelled_schema
+from data.columns import aggregate_column, labelled_schema
 from pipeline.errors import ConfigError
 from pipeline.terminal import framework_noise_to
 
@@ -81,14 +81,14 @@ def parse_feature(config, text):
         Name and value, a string, int or float, or a list of them where the column holds lists; their text has commas.
 
     Raises:
-        ConfigError: If the form is wrong, the model reads no such column, or the value is of another type.
+        ConfigError: If the form is wrong, the ranking depends on no such column, or the value is of another type.
     """
     name, separator, value = text.partition("=")
     if not separator:
         raise ConfigError(f"--feature must be of the form name=value. Received: {text}")
-    names = [feature.name for feature in config.model.features]
+    names = _columns_of_request(config)
     if name not in names:
-        raise ConfigError(f"--feature must name a column that the model reads ({', '.join(names)}). Received: {name}")
+        raise ConfigError(f"--feature must name a column that the ranking depends on ({', '.join(names)}). Received: {name}")
     column = labelled_schema(config.data).field(name).type
     is_list = pa.types.is_list(column)
     entry = column.value_type if is_list else column
@@ -97,3 +97,14 @@ def parse_feature(config, text):
         return name, [parse_fn(one) for one in value.split(",") if one] if is_list else parse_fn(value)
     except ValueError:
         raise ConfigError(f"--feature {name} must be of type {column}. Received: {value}") from None
+
+
+def _columns_of_request(config):
+    """Columns that the model reads, those by which the history of a pair is found, and those that have a bucket among them."""
+    names = dict.fromkeys(config.model.columns)
+    history = config.data.history
+    for aggregate in history.aggregates if history else ():
+        if len(aggregate.key) == 2 and aggregate_column(aggregate) in names:
+            names[aggregate.key[-1]] = None
+    names |= dict.fromkeys(bucket.column for name, bucket in config.data.bucket_columns.items() if name in names)
+    return list(names)
