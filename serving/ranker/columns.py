@@ -1,9 +1,12 @@
 """A request as columns: the user's once, the candidates' by candidate, in the types of a model's signature `rank`.
 
-Shapes: N candidates, K numbers or strings of one value.
+Tensors are put together as the bytes of their messages: what of an item is the same in every request is encoded once, and a
+column of candidates is such pieces end to end. Shapes: N candidates, K numbers or strings of one value.
 """
 
+import functools
 import numbers
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +16,18 @@ from data.columns import ITEM_AGE_HOURS, input_name
 from data.schema import FIRST_IMPRESSED_AT_MS, PUBLISHED_AT_MS
 from serving.errors import FeatureValueError
 from serving.features.checks import ITEM_KEY
-from serving.ranker.request import LISTS, half_of_pair, hours_since, merged_request
+from serving.ranker.request import LISTS, half_of_pair, merged_request
 
 RANK_SIGNATURE = "rank"
 
-# By type of a tensor: NumPy's type, what a missing value is, and the values it takes.
+_STRING_TAG = b"\x42"  # TensorProto.string_val
+_CONTENT_TAG = b"\x22"  # TensorProto.tensor_content
+_MS_PER_HOUR = 3_600_000
+
+# By type of a tensor: NumPy's type, what a missing value is, and the values it takes. A string stands in an array as the
+# piece of a message that it becomes.
 _TYPES = {
-    types_pb2.DT_STRING: (np.dtype(object), b"", str, "a string"),
+    types_pb2.DT_STRING: (np.dtype(object), _STRING_TAG + b"\0", str, "a string"),
     types_pb2.DT_INT64: (np.dtype("<i8"), np.iinfo(np.int64).min, numbers.Integral, "an integer of 64 bits"),
     types_pb2.DT_FLOAT: (np.dtype("<f4"), np.nan, numbers.Real, "a number"),
 }
@@ -62,6 +70,24 @@ def rank_inputs(signature_defs):
     return specs
 
 
+def serialized_inputs(contents):
+    """The inputs of a `PredictRequest` as they stand in its bytes.
+
+    Args:
+        contents: bytes of a `TensorProto` by input name.
+
+    Returns:
+        Bytes, which behind those of a request without inputs make one with them.
+    """
+    pieces = []
+    for name, content in contents.items():
+        key = name.encode()
+        # An entry of the map: its key, then its value, each with its length.
+        head = b"".join((b"\x0a", _varint(len(key)), key, b"\x12", _varint(len(content))))
+        pieces += (b"\x12", _varint(len(head) + len(content)), head, content)
+    return b"".join(pieces)
+
+
 class ColumnEncoder:
     """Tensors of users with candidates; remembers the columns of the item table in the types that were asked for."""
 
@@ -74,6 +100,7 @@ class ColumnEncoder:
         self._tables = tables
         self._values_by_column = {}
         self._array_by_column = {}
+        self._times_by_column = {}
         names = (ITEM_AGE_HOURS, *tables.item_columns, *(pair.vector for pair in tables.pairs))
         self._candidate_column_by_input = {input_name(name): name for name in names}
         self._pair_by_vector = {pair.vector: (place, pair) for place, pair in enumerate(tables.pairs)}
@@ -96,21 +123,39 @@ class ColumnEncoder:
         Raises:
             FeatureValueError: If a value is not of its column's type or length, or an id is given as a feature.
         """
+        contents = self.encode_serialized(specs, user_id, item_ids, context, features, now_ms, user)
+        return contents and {name: tensor_pb2.TensorProto.FromString(content) for name, content in contents.items()}
+
+    def encode_serialized(self, specs, user_id, item_ids, context, features, now_ms, user=None):
+        """Serialized tensors of one user and the candidates.
+
+        Args:
+            specs: as of `encode`.
+            user_id: as of `encode`.
+            item_ids: as of `encode`.
+            context: as of `encode`.
+            features: as of `encode`.
+            now_ms: as of `encode`.
+            user: as of `encode`.
+
+        Returns:
+            Dict from input name to bytes of a `TensorProto`; None where `encode` returns None.
+
+        Raises:
+            FeatureValueError: As of `encode`.
+        """
         request = merged_request(self._tables, user_id, context, features, now_ms, user)
         shared = {input_name(name): (name, value) for name, value in request.shared.items()}
         by_item = {input_name(name): values for name, values in request.by_item.items()}
         candidates = _Candidates(request, item_ids, self._tables.item_rows(item_ids), now_ms)
         inputs = {}
         for key, spec in specs.items():
-            name, value = shared.get(key, (key, None))
             if spec.is_candidates:
                 column = self._candidate_column(key, spec, candidates, shared)
-                named = [place for place, item_id in enumerate(item_ids) if item_id in by_item.get(key, {})]
-                if named:
-                    own = _array(name, [by_item[key][item_ids[place]] for place in named], spec)
-                    column = _with_rows(column, named, own)
+                if own := by_item.get(key):
+                    column = _with_own(shared.get(key, (key,))[0], column, item_ids, own, spec)
             elif key in shared and key not in by_item:
-                column = _array(name, [value], spec)
+                column = _array(shared[key][0], [shared[key][1]], spec)
             elif self._may_differ(key, request):
                 return None
             else:
@@ -132,26 +177,31 @@ class ColumnEncoder:
             return np.repeat(_array(name, [value], spec), len(candidates.item_ids), axis=0)
         name = self._candidate_column_by_input.get(key)
         if name is None:
-            return _array(key, [None] * len(candidates.item_ids), spec)
-        if name == ITEM_KEY:
-            return _array(name, candidates.item_ids, spec)
+            return np.repeat(_array(key, [None], spec), len(candidates.item_ids), axis=0)
         if name == ITEM_AGE_HOURS:
-            return _array(name, self._ages(candidates), spec)
+            return _numbers(name, self._ages(candidates)[:, None], spec)
         if name in self._pair_by_vector:
             place, pair = self._pair_by_vector[name]
             return _numbers(name, self._histories(pair, candidates.request.histories[place], candidates), spec)
         if (name, spec) not in self._array_by_column:
             self._array_by_column[name, spec] = _array(name, self._values(name), spec)
-        return self._array_by_column[name, spec][candidates.rows]
+        column = self._array_by_column[name, spec][candidates.rows]
+        if name == ITEM_KEY:
+            unknown = np.flatnonzero(candidates.rows == self._tables.num_items).tolist()
+            if unknown:
+                column[unknown] = _array(name, [candidates.item_ids[place] for place in unknown], spec)
+        return column
 
     def _ages(self, candidates):
-        """Hours since each candidate was published, or first shown where that is not known."""
-        ages = [None] * len(candidates.item_ids)
+        """(candidates,) float32 hours since each was published, or first shown where that is not known; NaN without either."""
+        ages = np.full(len(candidates.item_ids), np.nan)
         for name in (FIRST_IMPRESSED_AT_MS, PUBLISHED_AT_MS):
             if name in self._tables.item_columns:
-                times = map(self._values(name).__getitem__, candidates.rows)
-                ages = [age if at is None else hours_since(at, candidates.now_ms) for age, at in zip(ages, times, strict=True)]
-        return ages
+                if name not in self._times_by_column:
+                    self._times_by_column[name] = np.array([np.nan if at is None else at for at in self._values(name)], float)
+                hours = np.maximum(candidates.now_ms - self._times_by_column[name][candidates.rows], 0) / _MS_PER_HOUR
+                ages = np.where(np.isnan(hours), ages, hours)
+        return ages.astype("<f4")
 
     def _histories(self, pair, history, candidates):
         """(candidates, entries) numbers of the user with each candidate's value, given ones first."""
@@ -194,8 +244,8 @@ def _array(name, values, spec):
     if not all(issubclass(each, type_) for each in set(map(type, entries))):
         raise FeatureValueError(f"feature {name} must hold {wanted}. Received: {_first_other(entries, type_)!r}")
     if spec.dtype == types_pb2.DT_STRING:
-        rows = [[entry.encode() for entry in row] for row in rows]
-    array = np.full((len(rows), size), missing, dtype)
+        rows = [[_string_piece(entry.encode()) for entry in row] for row in rows]
+    array = _all_missing((len(rows), size), dtype, missing)
     for place, row in enumerate(rows):
         if len(row) not in (0, size) and spec.size is not None:
             raise FeatureValueError(f"feature {name} must hold {size} values or none. Received: {len(row)}")
@@ -207,7 +257,7 @@ def _array(name, values, spec):
 
 
 def _numbers(name, rows_NK, spec):
-    """(values,) or (values, entries) array of numbers that are all there, in the type that was asked for."""
+    """(values,) or (values, entries) array of float32, in the form that was asked for; NaN is missing."""
     if spec.dtype != types_pb2.DT_FLOAT or rows_NK.shape[1] != spec.size:
         return _array(name, rows_NK.tolist(), spec)
     return rows_NK[:, 0] if spec.rank == 1 else rows_NK
@@ -217,22 +267,60 @@ def _first_other(entries, type_):
     return next(entry for entry in entries if not isinstance(entry, type_))
 
 
-def _with_rows(column, places, own):
-    """A copy with other values in some rows; sequences grow to the longer length."""
-    if column.ndim == 2 and own.shape[1] != column.shape[1]:
-        length = max(own.shape[1], column.shape[1])
-        column, own = (np.pad(array, [(0, 0), (0, length - array.shape[1])], constant_values=b"") for array in (column, own))
+def _with_own(name, column, item_ids, own, spec):
+    """A copy of a column with the values that are given for some items; sequences grow to the longer length."""
+    places = [place for place, item_id in enumerate(item_ids) if item_id in own]
+    if not places:
+        return column
+    rows = _array(name, [own[item_ids[place]] for place in places], spec)
+    if column.ndim == 2 and rows.shape[1] != column.shape[1]:
+        length = max(rows.shape[1], column.shape[1])
+        column, rows = (_of_length(array, length, spec) for array in (column, rows))
     column = column.copy()
-    column[places] = own
+    column[places] = rows
     return column
 
 
+def _all_missing(shape, dtype, missing):
+    array = np.empty(shape, dtype)
+    # Unlike np.full, which would make a NumPy string of the bytes and drop a zero at their end.
+    array.fill(missing)
+    return array
+
+
+def _of_length(array, length, spec):
+    longer = _all_missing((len(array), length), *_TYPES[spec.dtype][:2])
+    longer[:, : array.shape[1]] = array
+    return longer
+
+
 def _tensor(array, spec):
-    proto = tensor_pb2.TensorProto(dtype=spec.dtype)
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
+    """Bytes of a `TensorProto`."""
+    head = _tensor_head(spec.dtype, array.shape)
     if spec.dtype == types_pb2.DT_STRING:
-        proto.string_val.extend(array.ravel().tolist())
-    else:
-        proto.tensor_content = array.tobytes()
-    return proto
+        return head + b"".join(array.ravel().tolist())
+    content = array.tobytes()
+    return b"".join((head, _CONTENT_TAG, _varint(len(content)), content))
+
+
+@functools.lru_cache(maxsize=4_096)
+def _tensor_head(dtype, shape):
+    head = tensor_pb2.TensorProto(dtype=dtype)
+    for size in shape:
+        head.tensor_shape.dim.add(size=size)
+    return head.SerializeToString()
+
+
+def _string_piece(content):
+    return b"".join((_STRING_TAG, _varint(len(content)), content))
+
+
+def _varint(number):
+    """A number as protobuf writes it: seven bits a byte, the lowest first, all but the last with the high bit set."""
+    if number < 0x80:
+        return struct.pack("B", number)
+    pieces = []
+    while number >= 0x80:
+        pieces.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*pieces, number])

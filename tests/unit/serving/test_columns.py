@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from serving.errors import FeatureValueError
-from serving.ranker.columns import ColumnEncoder, InputSpec, rank_inputs
+from serving.ranker.columns import ColumnEncoder, InputSpec, rank_inputs, serialized_inputs
 from serving.ranker.request import ExampleEncoder
 from tests.unit.serving.test_request import NOW_MS, decoded
 
@@ -158,3 +159,22 @@ def test_inputs_are_read_from_the_servers_description():
 def test_a_value_that_is_not_a_number_is_a_missing_one(tables):
     inputs = ColumnEncoder(tables).encode({"age": InputSpec(FLOAT, False, 1, 1)}, "u2", ["i1"], {}, {}, NOW_MS)
     assert math.isnan(tf.make_ndarray(inputs["age"])[0])
+
+
+TEXTS = ["", "\0", "a\0", "é" * 70, "x" * 20_000]
+
+
+def test_serialized_columns_are_the_messages(history_tables):
+    """Against protobuf's own encoding, with strings of every length of a length, and ones that end in a zero byte."""
+    encoder, item_ids = ColumnEncoder(history_tables), ["i1", *TEXTS]
+    features = {"author_id": dict(zip(item_ids, ["b", *TEXTS], strict=True)), "country": "f" * 300}
+    arguments = "u1", item_ids, {"surface": "a\0"}, features, NOW_MS
+    inputs = encoder.encode(SPECS, *arguments)
+    assert tf.make_ndarray(inputs["item_id"]).tolist() == [item_id.encode() for item_id in item_ids]
+    assert tf.make_ndarray(inputs["author_id"]).tolist() == [b"b", *(text.encode() for text in TEXTS)]
+    assert tf.make_ndarray(inputs["surface"]).tolist() == [b"a\0"]
+    wanted = predict_pb2.PredictRequest(inputs=inputs)
+    wanted.model_spec.name = "ranker"
+    head = predict_pb2.PredictRequest(model_spec=wanted.model_spec).SerializeToString()
+    content = serialized_inputs(encoder.encode_serialized(SPECS, *arguments))
+    assert predict_pb2.PredictRequest.FromString(head + content) == wanted
