@@ -40,7 +40,7 @@ class TensorSpec:
             return min(sizes, default=0) >= 0
         if len(sizes) != len(self.shape):
             return False
-        return all(size >= 0 and (want is None or size == want) for size, want in zip(sizes, self.shape, strict=True))
+        return all(size == want or (want is None and size >= 0) for size, want in zip(sizes, self.shape, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,8 +39,9 @@ def input_array(name, proto, spec, max_rows):
     """
     if proto.dtype != spec.dtype:
         raise _invalid(name, f"must have dtype {spec.dtype_name}", f"dtype {_dtype_name(proto.dtype)}")
-    shape = [dimension.size for dimension in proto.tensor_shape.dim]
-    if proto.tensor_shape.unknown_rank or not spec.fits(shape):
+    tensor_shape = proto.tensor_shape
+    shape = [dimension.size for dimension in tensor_shape.dim]
+    if not spec.fits(shape) or tensor_shape.unknown_rank:
         raise _invalid(name, f"must have shape {spec.shape_text}", f"shape {shape}")
     if shape and shape[0] > max_rows:
         raise _invalid(name, f"must have at most serving.server.max_rows={max_rows} rows", f"shape {shape}")
@@ -48,7 +49,8 @@ def input_array(name, proto, spec, max_rows):
     if num_elements > MAX_ELEMENTS:
         raise _invalid(name, f"must have at most {MAX_ELEMENTS} elements", f"shape {shape}")
     try:
-        return _values(proto, spec, num_elements).reshape(shape)
+        values = _values(proto, spec, num_elements)
+        return values if values.shape == (*shape,) else values.reshape(shape)
     except (TypeError, ValueError) as error:
         raise _invalid(name, f"must hold the values of shape {shape}", str(error).splitlines()[0]) from error
 
@@ -71,12 +73,13 @@ def fill_proto(proto, array):
 
 
 def _values(proto, spec, num_elements):
-    if proto.tensor_content and spec.dtype != types_pb2.DT_STRING:
-        return np.frombuffer(proto.tensor_content, spec.array_dtype)
-    field = _VALUES_BY_TYPE.get(spec.dtype)
-    values = getattr(proto, field) if field else ()
-    if len(values) == num_elements and field:
-        return np.array(values, spec.array_dtype)
+    if spec.dtype != types_pb2.DT_STRING and (content := proto.tensor_content):
+        return np.frombuffer(content, spec.array_dtype)
+    if (field := _VALUES_BY_TYPE.get(spec.dtype)) is not None:
+        values = getattr(proto, field)
+        if len(values) == num_elements:
+            # NumPy looks at what is no list value by value; told the number, it need not.
+            return np.fromiter(values, spec.array_dtype, num_elements)
     array = tf.make_ndarray(proto)
     return array.astype(object) if spec.dtype == types_pb2.DT_STRING else array
 
