@@ -61,11 +61,14 @@ def fetch(dataset, folder, url):
 @cli.command()
 @_CONFIG
 @_SET
-def serve(config, overrides):
-    """Serve the pushed versions over TF Serving's gRPC API until interrupted."""
+@click.option(
+    "--backend", "backends", multiple=True, metavar="tf-serving://HOST:PORT", help="Ask this model server; repeat it."
+)
+def serve(config, overrides, backends):
+    """Serve the pushed versions over TF Serving's gRPC API, and rankings by them, until interrupted."""
     from pipeline.commands.serve import serve_models
 
-    serve_models(_load(config, overrides))
+    serve_models(_load(config, overrides), backends)
 
 
 @cli.command()

@@ -10,8 +10,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from data.schema import LABELS
 from serving.errors import DeadlineError, PredictionError, ServerUnreachableError
-from serving.ranker.columns import RANK_SIGNATURE, ColumnEncoder, rank_inputs, serialized_inputs
+from serving.ranker.columns import RANK_SIGNATURE, ColumnEncoder, rank_inputs
 from serving.ranker.request import ExampleEncoder
+from serving.ranker.tensors import serialized_inputs
 
 EXAMPLES_INPUT = "examples"
 EXAMPLES_SIGNATURE = "serving_default"

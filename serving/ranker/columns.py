@@ -1,52 +1,22 @@
 """A request as columns: the user's once, the candidates' by candidate, in the types of a model's signature `rank`.
 
-Tensors are put together as the bytes of their messages: what of an item is the same in every request is encoded once, and a
-column of candidates is such pieces end to end. Shapes: N candidates, K numbers or strings of one value.
+Shapes: N candidates, K numbers or strings of one value.
 """
 
-import functools
-import numbers
-import struct
 from typing import NamedTuple
 
 import numpy as np
-from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.framework import tensor_pb2
 
 from data.columns import ITEM_AGE_HOURS, input_name
 from data.schema import FIRST_IMPRESSED_AT_MS, PUBLISHED_AT_MS
-from serving.errors import FeatureValueError
 from serving.features.checks import ITEM_KEY
-from serving.ranker.request import LISTS, half_of_pair, merged_request
+from serving.ranker.request import half_of_pair, merged_request
+from serving.ranker.tensors import TYPES, InputSpec, array_of, array_of_numbers, tensor_bytes, with_own
 
 RANK_SIGNATURE = "rank"
 
-_STRING_TAG = b"\x42"  # TensorProto.string_val
-_CONTENT_TAG = b"\x22"  # TensorProto.tensor_content
 _MS_PER_HOUR = 3_600_000
-
-# By type of a tensor: NumPy's type, what a missing value is, and the values it takes. A string stands in an array as the
-# piece of a message that it becomes.
-_TYPES = {
-    types_pb2.DT_STRING: (np.dtype(object), _STRING_TAG + b"\0", str, "a string"),
-    types_pb2.DT_INT64: (np.dtype("<i8"), np.iinfo(np.int64).min, numbers.Integral, "an integer of 64 bits"),
-    types_pb2.DT_FLOAT: (np.dtype("<f4"), np.nan, numbers.Real, "a number"),
-}
-
-
-class InputSpec(NamedTuple):
-    """One input of the signature.
-
-    Attributes:
-        dtype: number of a TensorFlow type.
-        is_candidates: whether it has a value for each candidate, else one for all.
-        size: numbers or strings in a value; None for a sequence of any length.
-        rank: 1, or 2 for a vector or a sequence.
-    """
-
-    dtype: int
-    is_candidates: bool
-    size: int | None
-    rank: int
 
 
 def rank_inputs(signature_defs):
@@ -63,29 +33,11 @@ def rank_inputs(signature_defs):
     specs = {}
     for name, info in signature_defs[RANK_SIGNATURE].inputs.items():
         shape = [dimension.size for dimension in info.tensor_shape.dim]
-        if info.dtype not in _TYPES or len(shape) not in (1, 2):
+        if info.dtype not in TYPES or len(shape) not in (1, 2):
             return None
         size = 1 if len(shape) == 1 else shape[1] if shape[1] >= 0 else None
         specs[name] = InputSpec(info.dtype, shape[0] != 1, size, len(shape))
     return specs
-
-
-def serialized_inputs(contents):
-    """The inputs of a `PredictRequest` as they stand in its bytes.
-
-    Args:
-        contents: bytes of a `TensorProto` by input name.
-
-    Returns:
-        Bytes, which behind those of a request without inputs make one with them.
-    """
-    pieces = []
-    for name, content in contents.items():
-        key = name.encode()
-        # An entry of the map: its key, then its value, each with its length.
-        head = b"".join((b"\x0a", _varint(len(key)), key, b"\x12", _varint(len(content))))
-        pieces += (b"\x12", _varint(len(head) + len(content)), head, content)
-    return b"".join(pieces)
 
 
 class ColumnEncoder:
@@ -153,14 +105,14 @@ class ColumnEncoder:
             if spec.is_candidates:
                 column = self._candidate_column(key, spec, candidates, shared)
                 if own := by_item.get(key):
-                    column = _with_own(shared.get(key, (key,))[0], column, item_ids, own, spec)
+                    column = with_own(shared.get(key, (key,))[0], column, item_ids, own, spec)
             elif key in shared and key not in by_item:
-                column = _array(shared[key][0], [shared[key][1]], spec)
+                column = array_of(shared[key][0], [shared[key][1]], spec)
             elif self._may_differ(key, request):
                 return None
             else:
                 column = self._candidate_column(key, spec, candidates, shared)[:1]
-            inputs[key] = _tensor(column, spec)
+            inputs[key] = tensor_bytes(column, spec)
         return inputs
 
     def _may_differ(self, key, request):
@@ -174,22 +126,22 @@ class ColumnEncoder:
         """(candidates,) or (candidates, entries) array: a value given for all, or each candidate's own."""
         if key in shared:
             name, value = shared[key]
-            return np.repeat(_array(name, [value], spec), len(candidates.item_ids), axis=0)
+            return np.repeat(array_of(name, [value], spec), len(candidates.item_ids), axis=0)
         name = self._candidate_column_by_input.get(key)
         if name is None:
-            return np.repeat(_array(key, [None], spec), len(candidates.item_ids), axis=0)
+            return np.repeat(array_of(key, [None], spec), len(candidates.item_ids), axis=0)
         if name == ITEM_AGE_HOURS:
-            return _numbers(name, self._ages(candidates)[:, None], spec)
+            return array_of_numbers(name, self._ages(candidates)[:, None], spec)
         if name in self._pair_by_vector:
             place, pair = self._pair_by_vector[name]
-            return _numbers(name, self._histories(pair, candidates.request.histories[place], candidates), spec)
+            return array_of_numbers(name, self._histories(pair, candidates.request.histories[place], candidates), spec)
         if (name, spec) not in self._array_by_column:
-            self._array_by_column[name, spec] = _array(name, self._values(name), spec)
+            self._array_by_column[name, spec] = array_of(name, self._values(name), spec)
         column = self._array_by_column[name, spec][candidates.rows]
         if name == ITEM_KEY:
             unknown = np.flatnonzero(candidates.rows == self._tables.num_items).tolist()
             if unknown:
-                column[unknown] = _array(name, [candidates.item_ids[place] for place in unknown], spec)
+                column[unknown] = array_of(name, [candidates.item_ids[place] for place in unknown], spec)
         return column
 
     def _ages(self, candidates):
@@ -233,94 +185,3 @@ class _Candidates(NamedTuple):
     item_ids: list
     rows: np.ndarray
     now_ms: int
-
-
-def _array(name, values, spec):
-    """(values,) or (values, entries) array of Python values; None and an empty list are missing."""
-    dtype, missing, type_, wanted = _TYPES[spec.dtype]
-    rows = [[] if value is None else list(value) if isinstance(value, LISTS) else [value] for value in values]
-    size = max(map(len, rows), default=0) if spec.size is None else spec.size
-    entries = [entry for row in rows for entry in row]
-    if not all(issubclass(each, type_) for each in set(map(type, entries))):
-        raise FeatureValueError(f"feature {name} must hold {wanted}. Received: {_first_other(entries, type_)!r}")
-    if spec.dtype == types_pb2.DT_STRING:
-        rows = [[_string_piece(entry.encode()) for entry in row] for row in rows]
-    array = _all_missing((len(rows), size), dtype, missing)
-    for place, row in enumerate(rows):
-        if len(row) not in (0, size) and spec.size is not None:
-            raise FeatureValueError(f"feature {name} must hold {size} values or none. Received: {len(row)}")
-        try:
-            array[place, : len(row)] = row
-        except OverflowError as error:
-            raise FeatureValueError(f"feature {name} must hold {wanted}. Received: {name}={row}") from error
-    return array[:, 0] if spec.rank == 1 else array
-
-
-def _numbers(name, rows_NK, spec):
-    """(values,) or (values, entries) array of float32, in the form that was asked for; NaN is missing."""
-    if spec.dtype != types_pb2.DT_FLOAT or rows_NK.shape[1] != spec.size:
-        return _array(name, rows_NK.tolist(), spec)
-    return rows_NK[:, 0] if spec.rank == 1 else rows_NK
-
-
-def _first_other(entries, type_):
-    return next(entry for entry in entries if not isinstance(entry, type_))
-
-
-def _with_own(name, column, item_ids, own, spec):
-    """A copy of a column with the values that are given for some items; sequences grow to the longer length."""
-    places = [place for place, item_id in enumerate(item_ids) if item_id in own]
-    if not places:
-        return column
-    rows = _array(name, [own[item_ids[place]] for place in places], spec)
-    if column.ndim == 2 and rows.shape[1] != column.shape[1]:
-        length = max(rows.shape[1], column.shape[1])
-        column, rows = (_of_length(array, length, spec) for array in (column, rows))
-    column = column.copy()
-    column[places] = rows
-    return column
-
-
-def _all_missing(shape, dtype, missing):
-    array = np.empty(shape, dtype)
-    # Unlike np.full, which would make a NumPy string of the bytes and drop a zero at their end.
-    array.fill(missing)
-    return array
-
-
-def _of_length(array, length, spec):
-    longer = _all_missing((len(array), length), *_TYPES[spec.dtype][:2])
-    longer[:, : array.shape[1]] = array
-    return longer
-
-
-def _tensor(array, spec):
-    """Bytes of a `TensorProto`."""
-    head = _tensor_head(spec.dtype, array.shape)
-    if spec.dtype == types_pb2.DT_STRING:
-        return head + b"".join(array.ravel().tolist())
-    content = array.tobytes()
-    return b"".join((head, _CONTENT_TAG, _varint(len(content)), content))
-
-
-@functools.lru_cache(maxsize=4_096)
-def _tensor_head(dtype, shape):
-    head = tensor_pb2.TensorProto(dtype=dtype)
-    for size in shape:
-        head.tensor_shape.dim.add(size=size)
-    return head.SerializeToString()
-
-
-def _string_piece(content):
-    return b"".join((_STRING_TAG, _varint(len(content)), content))
-
-
-def _varint(number):
-    """A number as protobuf writes it: seven bits a byte, the lowest first, all but the last with the high bit set."""
-    if number < 0x80:
-        return struct.pack("B", number)
-    pieces = []
-    while number >= 0x80:
-        pieces.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*pieces, number])

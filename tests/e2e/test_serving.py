@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -76,8 +77,12 @@ def test_commands_serve_and_rank(job, start):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = f"serving.port={free.getsockname()[1]}"
-    server = start("serve", "--set", port)
-    assert "Serving ranker on" in server.stdout.readline()
+    server = start("serve", "--set", port, "--set", "serving.ranker.port=0")
+    line = server.stdout.readline()
+    assert "Serving ranker on" in line
+    response = ranked_by_service(re.search(r"rankings on (\S+:\d+);", line)[1], "[/b]", ["i1", "i2", "[x]"])
+    assert (len(response.items), response.is_known_user, response.num_unknown_items) == (3, False, 1)
+    assert (response.is_degraded, response.arm) == (False, "default")
     client = start("rank", "--set", port, "--user", "[/b]", "--candidates", "i1, i2,[x]", "--top", "2")
     output, errors = client.communicate(timeout=120)
     assert (client.returncode, errors) == (0, "")
@@ -85,6 +90,19 @@ def test_commands_serve_and_rank(job, start):
     assert "1 more candidates ranked below" in output
     server.send_signal(signal.SIGTERM)
     assert server.wait(timeout=60) == 0
+    [segment] = (job.root / "exposures").glob("exposures-*.jsonl")
+    assert [json.loads(row)["item_id"] for row in segment.read_text().splitlines()] == [item.item_id for item in response.items]
+
+
+def ranked_by_service(address, user, candidates):
+    """The ranker service's answer."""
+    import grpc
+
+    from serving.protos import ranker_pb2, ranker_pb2_grpc
+
+    request = ranker_pb2.RankRequest(user_id=user, candidates=candidates)
+    with grpc.insecure_channel(address) as channel:
+        return ranker_pb2_grpc.RankerStub(channel).Rank(request, timeout=30)
 
 
 def predicted(serving, rows):

@@ -10,8 +10,9 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from serving.errors import FeatureValueError
-from serving.ranker.columns import ColumnEncoder, InputSpec, rank_inputs, serialized_inputs
+from serving.ranker.columns import ColumnEncoder, rank_inputs
 from serving.ranker.request import ExampleEncoder
+from serving.ranker.tensors import InputSpec, serialized_inputs
 from tests.unit.serving.test_request import NOW_MS, decoded
 
 STRING, INT, FLOAT = types_pb2.DT_STRING, types_pb2.DT_INT64, types_pb2.DT_FLOAT
