@@ -17,8 +17,9 @@ class Point:
         losses: by label, means of the batches' losses as they were balanced: task weight times (main + gamma x small).
         total_loss: mean of what was minimised, penalties included.
         weights: by label, means of the balancing method's weights.
-        conflict: means of what is known of the tasks' gradients, `gradient_cosine` and `gradient_dominance` as of
-            `MultiTaskRanker.train_step`; empty where the method does not compare them.
+        conflict: means of what is known of the tasks' gradients, `gradient_cosine`, `gradient_dominance` and
+            `gradient_condition` as of `MultiTaskRanker.train_step`, each over the steps that define it; empty where the method
+            does not compare them.
         learning_rate: of the last step.
     """
 

@@ -84,12 +84,11 @@ class Member(keras.layers.Layer):
             }
         return self._chained(_biased(parts, biases))
 
-    def small_outputs(self, body, mains, biases=None):
-        """Outputs of the small towers, as `main_outputs`; a task that is given one without a small tower takes its main output.
+    def small_outputs(self, body, biases=None):
+        """Outputs of the small towers, as `main_outputs`.
 
         Args:
             body: `BodyOutput` of this member.
-            mains: `main_outputs` of the same body.
             biases: (batch,) float32 by label, added to outputs; None for none.
 
         Returns:
@@ -101,16 +100,15 @@ class Member(keras.layers.Layer):
                 for label, hidden_BU in zip(self.tower_by_label, body.tasks, strict=True)
                 if label in self.small_tower_by_label
             }
-        return self._chained(_biased(parts, biases), mains)
+        return self._chained(_biased(parts, biases))
 
-    def _chained(self, outputs, parents=None):
+    def _chained(self, outputs):
         chained = {}
         for task in self._config.tasks:
             if task.label in outputs:
                 chained[task.label] = outputs[task.label]
                 if task.given is not None:
-                    parent_B = chained[task.given] if task.given in chained else parents[task.given]
-                    chained[task.label] = joint_logits(parent_B, outputs[task.label])
+                    chained[task.label] = joint_logits(chained[task.given], outputs[task.label])
         return chained
 
     def _require_simple_small_towers(self, body):

@@ -13,7 +13,7 @@ import numpy as np
 from models.errors import MetricError
 from models.measures.probability import expected_calibration_error, log_loss, normalised_entropy, reliability_bins
 from models.measures.ranking import auc, defined, gauc, ndcg
-from models.measures.registry import MEASURES, measures_of, statistic_of
+from models.measures.registry import MEASURES, measures_of, statistic_of, ungrouped_measures
 from models.measures.regression import NUM_PAIRS, mean_absolute_error, xauc
 
 __all__ = [
@@ -62,7 +62,7 @@ def evaluate(labels, masks, predictions, groups, tasks, requests=None, k=10, num
         labels: (rows,) by label; anything where it is unknown.
         masks: (rows,) of at least 0 by label: the weight of the row, 0 where the label is unknown.
         predictions: (rows,) served values by label: probabilities, grades or seconds.
-        groups: (rows,) keys of user and day, for `gauc`.
+        groups: (rows,) keys of user and day, for `gauc` and `ndcg`; None leaves these two out.
         tasks: `TaskConfig`s.
         requests: (rows,) request ids, the lists of `ndcg`; empty where unknown: such rows make a list by user and day. None
             where all are unknown.
@@ -72,14 +72,14 @@ def evaluate(labels, masks, predictions, groups, tasks, requests=None, k=10, num
     Returns:
         Dict from label to dict from measure to `Metric`, with the measures of `measures_of(task)`.
     """
-    lists = lists_of(groups, requests)
+    lists = None if groups is None else lists_of(groups, requests)
     metrics = {}
     for task in tasks:
         columns = labels[task.label], predictions[task.label], masks[task.label]
         num_rows = int(np.count_nonzero(np.asarray(masks[task.label]) > 0))
         metrics[task.label] = {
             name: _measure(name, num_rows, *columns, groups=groups, lists=lists, k=k, num_pairs=num_pairs)
-            for name in measures_of(task)
+            for name in (ungrouped_measures(task) if groups is None else measures_of(task))
         }
     return metrics
 

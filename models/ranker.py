@@ -148,7 +148,7 @@ class MultiTaskRanker(tfrs.Model):
         by_member = []
         for member, body in zip(self.members, bodies, strict=True):
             mains = member.main_outputs(body, training, biases)
-            smalls = member.small_outputs(body, mains, biases) if training else {}
+            smalls = member.small_outputs(body, biases) if training else {}
             by_member.append(self._losses_of(mains, smalls, weights_TB, inputs))
         main_T, tasks_T = (_mean(list(losses)) for losses in zip(*by_member, strict=True))
         return BatchLosses(tasks_T, main_T, tf.reduce_sum(weights_TB, axis=1), [body.shared for body in bodies])
@@ -187,8 +187,9 @@ class MultiTaskRanker(tfrs.Model):
         Returns:
             Dict from name to scalar: `{label}_loss`, the main tower's mean over the known rows since the metrics were reset;
             of this batch `batch_{label}_loss`, as balanced, `weight_{label}`, by the balancing method, and `total_loss`, what
-            was minimised; and for methods that compare gradients `gradient_cosine`, the smallest of any two tasks, and
-            `gradient_dominance`, the ratio of the largest norm to the smallest.
+            was minimised; and for methods that compare gradients `gradient_cosine`, the smallest of any two tasks,
+            `gradient_dominance`, the ratio of the largest norm to the smallest, and `gradient_condition`, the condition
+            number of all tasks' gradients.
         """
         step = apply_balanced_step(self, inputs)
         self._mean_losses.update_state(step.losses.main, step.losses.known)

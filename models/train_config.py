@@ -11,7 +11,8 @@ class EarlyStoppingConfig(FrozenConfig):
     """When training ends before its last epoch, judged on the validation rows after every epoch.
 
     Attributes:
-        measure: "loss" (tasks' losses by their weights), or a task's label and a measure of `models.metrics` as "click auc".
+        measure: "loss" (tasks' losses by their weights), or a task's label and a measure of `models.metrics` as "click auc";
+            not gauc and ndcg, whose users, days and requests the rows of a training do not name.
         patience: epochs without a better value that are borne; the best epoch's weights are kept.
     """
 

@@ -15,11 +15,12 @@ from models.errors import TrainingError
 from models.history import History
 from models.inputs import table_sizes
 from models.keras import keras
+from models.measures.registry import require_stopping_name
 from models.optimizers import make_optimizer
 from models.ranker import MultiTaskRanker
 from models.rows import TransformedRows
 from models.schedules import WarmupThenDecay
-from models.validation import Validator, stopping_measures
+from models.validation import Validator
 from models.warm_start import start_from
 
 # Within the folder of a training.
@@ -111,9 +112,10 @@ def _require_fitting(model_config, train_config, validation):
         if is_wanted and not validation:
             raise TrainingError(f"{key} needs validation rows; set data.split.validation_days. Received: none")
     if train_config.early_stopping:
-        measure, measures = train_config.early_stopping.measure, stopping_measures(model_config.tasks, validation.spec)
-        if measure not in measures:
-            raise TrainingError(f"train.early_stopping.measure must be one of {', '.join(measures)}. Received: {measure}")
+        try:
+            require_stopping_name("train.early_stopping.measure", train_config.early_stopping.measure, model_config.tasks)
+        except ValueError as error:
+            raise TrainingError(str(error)) from None
     if train_config.xla and train_config.strategy != "none":
         raise TrainingError(f"train.xla needs train.strategy none. Received: {train_config.strategy}")
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from data.schema import mask_name
 from models.errors import TrainingError
-from models.measures.registry import stopping_names, validation_measures
 from models.metrics import MEASURES, evaluate
 
 # Rows of a batch; larger than a training batch, as nothing is kept for gradients.
@@ -19,9 +18,6 @@ BATCH_ROWS = 4_096
 # Random pairs for xauc, whose standard error is then .0004: enough to tell epochs apart.
 NUM_PAIRS = 500_000
 
-# Groups rows for measures within a user's rows; transformed rows hold it if the ranker reads it.
-_USER = "user_id"
-
 
 @dataclasses.dataclass(frozen=True)
 class Validated:
@@ -29,7 +25,8 @@ class Validated:
 
     Attributes:
         losses: by label, main tower's mean over the known rows.
-        measures: by label and name, before calibration; None where the rows do not define one.
+        measures: by label and name, before calibration, without those by user, day and request, which transformed rows do not
+            name; None where the rows do not define one.
         predictions: (rows,) float32 by label, served values before calibration.
         labels: (rows,) float32 by label.
         weights: (rows,) float32 by label; 0 where the label is unknown.
@@ -54,9 +51,10 @@ class Validator:
         self._rows = rows
         self._ranker = ranker
         self._tasks = ranker.config.tasks
-        self._has_users = _has_users(rows.spec)
-        # One graph for all epochs.
-        self._judge_fn = tf.function(self._judge, autograph=False, reduce_retracing=True)
+        self._batches = rows.batches(BATCH_ROWS)
+        # One graph for all epochs and for the smaller last batch. Called as a function, every validator of a process would
+        # count as another trace of the same code, which TensorFlow warns of.
+        self._judge_fn = tf.function(self._judge, autograph=False).get_concrete_function(self._batches.element_spec)
 
     def validate(self):
         """Losses and measures by the present weights.
@@ -67,48 +65,32 @@ class Validator:
         Raises:
             TrainingError: If there are no validation rows.
         """
-        parts = [
-            tf.nest.map_structure(lambda tensor: tensor.numpy(), self._judge_fn(packed))
-            for packed in self._rows.batches(BATCH_ROWS)
-        ]
+        parts = [tf.nest.map_structure(lambda tensor: tensor.numpy(), self._judge_fn(packed)) for packed in self._batches]
         if not parts:
             raise TrainingError("validation needs rows; set data.split.validation_days. Received: none")
-        predictions, known, users = (_joined([part[place] for part in parts]) for place in range(3))
-        losses_PT, known_PT = (np.stack([part[place] for part in parts]) for place in (3, 4))
+        predictions, known = (_joined([part[place] for part in parts]) for place in range(2))
+        losses_PT, known_PT = (np.stack([part[place] for part in parts]) for place in (2, 3))
         mean_losses_T = (losses_PT * known_PT).sum(axis=0) / np.maximum(known_PT.sum(axis=0), np.finfo(np.float32).tiny)
         labels = {task.label: known[task.label] for task in self._tasks}
         weights = {task.label: known[mask_name(task.label)] for task in self._tasks}
         losses = dict(zip(labels, mean_losses_T.tolist(), strict=True))
-        measures = _measures(self._tasks, labels, weights, predictions, users.get(_USER))
+        metrics = evaluate(labels, weights, predictions, None, self._tasks, num_pairs=NUM_PAIRS)
+        measures = {label: {name: metric.value for name, metric in by_name.items()} for label, by_name in metrics.items()}
         return Validated(losses, measures, predictions, labels, weights)
 
     def _judge(self, packed):
         columns = self._rows.columns(packed)
         losses = self._ranker.batch_losses(columns)
         known = [name for task in self._tasks for name in (task.label, mask_name(task.label))]
-        users = {_USER: columns[_USER]} if self._has_users else {}
         served = self._ranker(columns, training=False)
-        return served, {name: columns[name] for name in known}, users, losses.main, losses.known
-
-
-def stopping_measures(tasks, spec):
-    """Names by which training may be stopped.
-
-    Args:
-        tasks: `TaskConfig`s.
-        spec: of the transformed columns; measures by user need the feature user_id.
-
-    Returns:
-        Tuple of "loss" and "<label> <measure>".
-    """
-    return stopping_names(tasks, _has_users(spec))
+        return served, {name: columns[name] for name in known}, losses.main, losses.known
 
 
 def stopping_value(measure, validated, tasks):
     """What early stopping looks at, to be as low as possible.
 
     Args:
-        measure: "loss" or "<label> <measure>", one of `stopping_measures`.
+        measure: "loss" or "<label> <measure>", one of `models.measures.registry.stopping_names`.
         validated: `Validated`.
         tasks: `TaskConfig`s.
 
@@ -125,19 +107,6 @@ def stopping_value(measure, validated, tasks):
     if value is None:
         raise TrainingError(f"train.early_stopping.measure must be defined on the validation rows. Received: {measure}")
     return -value if MEASURES[name].higher_is_better else value
-
-
-def _has_users(spec):
-    return _USER in spec and not spec[_USER].shape
-
-
-def _measures(tasks, labels, weights, predictions, users):
-    groups = np.zeros(len(weights[tasks[0].label])) if users is None else users
-    measures = evaluate(labels, weights, predictions, groups, tasks, num_pairs=NUM_PAIRS)
-    return {
-        task.label: {name: measures[task.label][name].value for name in validation_measures(task, users is not None)}
-        for task in tasks
-    }
 
 
 def _joined(parts):

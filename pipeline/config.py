@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +14,11 @@ from data.columns import aggregate_column, aggregate_entries, labelled_schema
 from data.config import DataConfig, FrozenConfig
 from data.schema import LABELS, SATISFACTION
 from models.config import ModelConfig
+from models.measures.registry import require_stopping_name
 from models.train_config import TrainConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation_config import EvaluationConfig, check_gates, check_slice
-from pipeline.tuner_config import TunerConfig, check_stopping_measure, check_tuner, with_values
+from pipeline.tuner_config import TunerConfig, check_tuner, with_values
 from serving.config import ServingConfig
 
 if sys.version_info >= (3, 11):
@@ -24,6 +26,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+
+# As messages of checks begin that name a key within their own branch: "history.aggregates.3.name must ...".
+_KEY_WITHIN = re.compile(r"(?P<first>[a-z_]+)(\.\w+)* (must|needs|has|belongs) ")
 
 # Within the folder of a pushed version.
 CONFIG_FILE = "assets.extra/smalltowers.json"
@@ -169,7 +174,7 @@ class Config(FrozenConfig):
             raise ValueError(f"model.tasks must be {', '.join(LABELS)}, which the service blends. Received: {sorted(labels)}")
         check_gates(self.evaluation.gates, self.model.tasks)
         if self.train.early_stopping is not None:
-            check_stopping_measure("train.early_stopping.measure", self.train.early_stopping.measure, self.model)
+            require_stopping_name("train.early_stopping.measure", self.train.early_stopping.measure, self.model.tasks)
         return self
 
     @pydantic.model_validator(mode="after")
@@ -213,8 +218,8 @@ def _require_no_column(key, name, known):
 def _require_column(key, name, known):
     if name not in known:
         raise ValueError(
-            f"{key} must be a column of the log or declared in data.context_columns, data.user_columns, data.item_columns "
-            f"or data.history. Received: {name}"
+            f"{key} must be a column of the log or declared in data.context_columns, data.user_columns, data.item_columns, "
+            f"data.bucket_columns or data.history. Received: {name}"
         )
 
 
@@ -295,8 +300,18 @@ def _describe(error, tree):
             message = "required, but not given"
         elif problem["type"] != "value_error":
             message = f"{message}. Received: {problem['input']!r}"
-        problems.append(f"{key}: {message}" if key else message)
+        problems.append(_with_key(key, message))
     return "; ".join(problems)
+
+
+def _with_key(key, message):
+    """A message under the key of its branch; one that begins with a key within the branch is told by the whole of it."""
+    begin = _KEY_WITHIN.match(message)
+    if not key or not begin:
+        return f"{key}: {message}" if key else message
+    # A check of one field begins with its name, which the branch's key ends in then.
+    above = key.removesuffix(begin["first"]).removesuffix(".") if f".{key}".endswith(f".{begin['first']}") else key
+    return f"{above}.{message}" if above else message
 
 
 def _dotted_key(location, tree, is_missing):

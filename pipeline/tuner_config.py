@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from data.config import FrozenConfig
-from models.measures.registry import measures_of, stopping_names
+from models.measures.registry import measures_of, require_stopping_name
 
 # Candidates of a key that are checked when the configuration is loaded.
 _MAX_CHECKED = 1_000
@@ -110,7 +110,7 @@ class TunerConfig(FrozenConfig):
         trials: trainings that the search may cost.
         algorithm: "random", or "bayesian": where a Gaussian process over the trials so far expects the most.
         measure: by which trials are compared on the validation rows, each by its best epoch: "loss" (tasks' losses by their
-            weights), or a task's label and a measure of `models.metrics` as "click auc".
+            weights), or a task's label and a measure as of `train.early_stopping`, as "click auc".
         epochs: of a trial, at most; None for `train.epochs`.
         patience: epochs of a trial without a better value that are borne.
         seed: of the search; every trial trains by `train.seed`.
@@ -130,7 +130,7 @@ class TunerConfig(FrozenConfig):
     def _keys_are_quoted(cls, space):
         for branch in ("model", "train"):
             if isinstance(space, dict) and isinstance(space.get(branch), dict):
-                raise ValueError(f'keys must stand in quotes, as "{branch}.{next(iter(space[branch]), "key")}"')
+                raise ValueError(f'put the keys into quotes, as "{branch}.{next(iter(space[branch]), "key")}"')
         return space
 
 
@@ -190,7 +190,7 @@ def check_tuner(config):
             changes what trials are compared by, or the measure is none of a task; names the key.
     """
     tuner = config.tuner
-    check_stopping_measure("tuner.measure", tuner.measure, config.model)
+    require_stopping_name("tuner.measure", tuner.measure, config.model.tasks)
     alone = config.model_copy(update={"tuner": None})
     for key, choice in tuner.space.items():
         _require_trainable(key)
@@ -209,24 +209,6 @@ def check_tuner(config):
                 raise ValueError(
                     f"tuner.space.{key} must not be {value!r}: {problem['msg'].removeprefix('Value error, ')}"
                 ) from None
-
-
-def check_stopping_measure(key, measure, model):
-    """Refuses a measure that validation rows cannot give.
-
-    Args:
-        key: dotted key of the measure.
-        measure: "loss", or a task's label and a measure.
-        model: `ModelConfig`; measures by user need the feature user_id.
-
-    Raises:
-        ValueError: If it is another one; names the key and the measures there are.
-    """
-    has_users = any(feature.name == "user_id" for feature in model.features)
-    measures = stopping_names(model.tasks, has_users)
-    if measure not in measures:
-        without = "" if has_users else " (gauc and ndcg need the feature user_id)"
-        raise ValueError(f"{key} must be one of {', '.join(measures)}{without}. Received: {measure}")
 
 
 def _require_trainable(key):

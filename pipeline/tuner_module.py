@@ -8,11 +8,9 @@ from keras_tuner.engine import trial as trial_module
 from tfx.components.tuner.component import TunerFnResult
 
 from models.config import ModelConfig
-from models.errors import DivergedError, TrainingError
-from models.rows import TransformedRows
+from models.errors import DivergedError
 from models.train_config import EarlyStoppingConfig, TrainConfig
 from models.training import fit
-from models.validation import stopping_measures
 from pipeline.errors import TunerError
 from pipeline.training_watch import tell
 from pipeline.tuner_config import RangeConfig, StepsConfig, TunerConfig, values_of, with_values
@@ -33,18 +31,11 @@ def tuner_fn(fn_args):
 
     Returns:
         TFX's `TunerFnResult`.
-
-    Raises:
-        TrainingError: If the rows do not define `tuner.measure`.
     """
     model = ModelConfig.model_validate_json(fn_args.custom_config["model"])
     train = TrainConfig.model_validate_json(fn_args.custom_config["train"])
     config = TunerConfig.model_validate_json(fn_args.custom_config["tuner"])
     tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
-    spec = TransformedRows(fn_args.eval_files, tft_output.transformed_feature_spec()).spec
-    measures = stopping_measures(model.tasks, spec)
-    if config.measure not in measures:
-        raise TrainingError(f"tuner.measure must be one of {', '.join(measures)}. Received: {config.measure}")
     tuner = TrainingTuner(
         config,
         model,

@@ -46,12 +46,17 @@ def condition_number_of(gram):
         gram: (T, T) float, inner products of the gradients; from float32 they tell condition numbers up to some thousands.
 
     Returns:
-        Scalar float32 of at least 1: 1 for orthogonal gradients of one norm, infinite for linearly dependent ones.
+        Scalar float32 of at least 1: 1 for orthogonal gradients of one norm, infinite for linearly dependent ones; NaN where
+        an inner product is not finite.
 
     Reference:
         kappa(G) = sqrt(largest / smallest eigenvalue of G G').
     """
+    gram_TT = tf.cast(gram, tf.float64)
+    # The solver stops the program at what is not finite, as gradients that overflowed 16 bits are.
+    is_finite = tf.reduce_all(tf.math.is_finite(gram_TT))
     # Ascending; the smallest may come out a rounding error below 0.
-    eigenvalues_T = tf.linalg.eigvalsh(tf.cast(gram, tf.float64))
+    eigenvalues_T = tf.linalg.eigvalsh(tf.where(is_finite, gram_TT, 0.0))
     smallest, largest = eigenvalues_T[0], eigenvalues_T[-1]
-    return tf.cast(tf.sqrt(tf.where(smallest > 0, largest / smallest, np.inf)), tf.float32)
+    squared = tf.where(smallest > 0, largest / smallest, np.inf)
+    return tf.cast(tf.sqrt(tf.where(is_finite, squared, np.nan)), tf.float32)

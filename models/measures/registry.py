@@ -61,30 +61,49 @@ def measures_of(task):
     return _NAMES_BY_SERVED[task.head.serves]
 
 
-def validation_measures(task, has_users):
-    """Names of the measures of a task that validation rows can give.
+def ungrouped_measures(task):
+    """Names of the measures of a task that need no user, day or request: transformed rows know none of them.
 
     Args:
         task: `TaskConfig`.
-        has_users: whether the rows name their user, which GAUC and NDCG need.
 
     Returns:
-        List of keys of `MEASURES`.
+        Tuple of keys of `MEASURES`.
     """
-    return [name for name in measures_of(task) if has_users or MEASURES[name].keys is None]
+    return tuple(name for name in measures_of(task) if MEASURES[name].keys is None)
 
 
-def stopping_names(tasks, has_users):
+def stopping_names(tasks):
     """Names by which a training may be stopped, and trials of a search be compared.
 
     Args:
         tasks: `TaskConfig`s.
-        has_users: as of `validation_measures`.
 
     Returns:
         Tuple of "loss" and "<label> <measure>".
     """
-    return ("loss", *(f"{task.label} {name}" for task in tasks for name in validation_measures(task, has_users)))
+    return ("loss", *(f"{task.label} {name}" for task in tasks for name in ungrouped_measures(task)))
+
+
+def require_stopping_name(key, measure, tasks):
+    """Refuses a measure that a training cannot be stopped by.
+
+    Args:
+        key: dotted key of the measure, for the message.
+        measure: "loss", or a task's label and a measure.
+        tasks: `TaskConfig`s.
+
+    Raises:
+        ValueError: If it is another one; names the key and the measures there are.
+    """
+    names, asked = stopping_names(tasks), MEASURES.get(measure.partition(" ")[2])
+    if measure not in names:
+        gate_only = (
+            " (gauc and ndcg are the gate's: they go by user, day and request, which the rows of a training do not name)"
+        )
+        raise ValueError(
+            f"{key} must be one of {', '.join(names)}{gate_only if asked and asked.keys else ''}. Received: {measure}"
+        )
 
 
 def statistic_of(name, truths, predictions, weights=None, *, groups=None, lists=None, k=10, num_pairs=NUM_PAIRS, seed=0):

@@ -367,7 +367,7 @@ def test_members_serve_their_mean_and_learn_each_by_itself(transformed, make_ran
     for member in ranker.members:
         body = member(ranker.read(batch))
         mains = member.main_outputs(body)
-        smalls = member.small_outputs(body, mains)
+        smalls = member.small_outputs(body)
         alone.append(
             [
                 task.weight

@@ -1,3 +1,4 @@
+import logging
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from models.keras import keras
 from models.metrics import auc
 from models.rows import TransformedRows
 from models.training import CURVES_FOLDER, fit
-from models.validation import Validated, stopping_measures, stopping_value
+from models.validation import Validated, Validator, stopping_value
 from tests.unit.models.conftest import MODEL
 
 LABELS = ("click", "watch_seconds", "satisfaction")
@@ -181,8 +182,10 @@ def test_other_bodies_and_methods_train(run, small_config, body):
     fitted = run(model=model, epochs=3)
     assert fitted.epochs[2].train_losses["click"] < fitted.epochs[0].train_losses["click"]
     [*_, point] = fitted.history.training.points
-    assert set(point.conflict) == {"gradient_cosine", "gradient_dominance"}
+    assert set(point.conflict) == {"gradient_cosine", "gradient_dominance", "gradient_condition"}
+    # Gradients of unlike norms are worse conditioned than their norms alone would have it.
     assert -1 <= point.conflict["gradient_cosine"] <= 1 <= point.conflict["gradient_dominance"]
+    assert point.conflict["gradient_dominance"] <= point.conflict["gradient_condition"] * (1 + 1e-5)
 
 
 def test_the_end_of_an_epoch_reaches_the_balancing_method(run, small_config):
@@ -270,12 +273,44 @@ def test_a_measure_of_early_stopping_must_exist(run, measure):
         run(validate=True, early_stopping={"measure": measure})
 
 
-def test_measures_by_user_need_the_feature(small_config, transformed):
-    spec = transformed.output.transformed_feature_spec()
-    assert "click gauc" in stopping_measures(small_config.tasks, spec)
-    without = {name: feature for name, feature in spec.items() if name != "user_id"}
-    assert "click gauc" not in stopping_measures(small_config.tasks, without)
-    assert "click auc" in stopping_measures(small_config.tasks, without)
+@pytest.mark.parametrize("measure", ["click gauc", "satisfaction ndcg"])
+def test_no_training_is_stopped_by_groups_of_transformed_users(run, measure):
+    """GAUC goes by user and day, NDCG by request: user_id is a feature of this ranker, and still neither is to be had."""
+    with pytest.raises(TrainingError, match=rf"must be one of loss, click auc, .*gauc and ndcg.* Received: {measure}$"):
+        run(validate=True, early_stopping={"measure": measure})
+
+
+def test_validation_measures_know_no_groups(run):
+    measures = run(validate=True).epochs[-1].validation_measures
+    assert {label: set(by_name) for label, by_name in measures.items()} == {
+        "click": {"auc", "log_loss", "normalised_entropy", "expected_calibration_error"},
+        "watch_seconds": {"mean_absolute_error_seconds", "xauc"},
+        "satisfaction": {"auc", "log_loss", "normalised_entropy", "expected_calibration_error"},
+    }
+
+
+class CountingValidator(Validator):
+    num_traces = 0
+
+    def _judge(self, packed):
+        self.num_traces += 1
+        return super()._judge(packed)
+
+
+def test_every_validator_traces_once_and_many_of_them_warn_of_nothing(run, transformed, train_files, caplog, monkeypatch):
+    """The last batch is a smaller one; TensorFlow warns of the fifth trace of the same code within sixteen calls."""
+    ranker = run().ranker
+    monkeypatch.setattr("models.validation.BATCH_ROWS", 256)
+    rows = TransformedRows(train_files, transformed.output.transformed_feature_spec())
+    logging.getLogger("tensorflow").addHandler(caplog.handler)
+    try:
+        validators = [CountingValidator(rows, ranker) for _ in range(6)]
+        values = [validator.validate().losses for validator in validators for _ in range(2)]
+    finally:
+        logging.getLogger("tensorflow").removeHandler(caplog.handler)
+    assert [validator.num_traces for validator in validators] == [1] * 6
+    assert all(losses == values[0] for losses in values)
+    assert "retracing" not in caplog.text
 
 
 @pytest.mark.parametrize(

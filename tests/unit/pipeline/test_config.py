@@ -99,7 +99,36 @@ def test_overrides(write, tree, override, read, value):
         ("model.features.0.dimension=wide", r"model\.features\.0\.dimension: .*Received: 'wide'"),
         (
             'tuner={trials=1, space={"train.learning_rate"={min=2, max=1}}}',
-            r"tuner\.space\.train\.learning_rate: min must be below max",
+            r"job\.toml: tuner\.space\.train\.learning_rate\.min must be below max",
+        ),
+        (
+            'data.history.aggregates=[{key=["user_id"]}, {key=["planet"]}]',
+            r"job\.toml: data\.history\.aggregates\.1\.key must be user_id, .* Received: \['planet'\]",
+        ),
+        (
+            'data.history.aggregates=[{key=["user_id"]}, {key=["user_id"]}]',
+            r"job\.toml: data\.history\.aggregates\.1\.name must be given, .* Received: the column user_history twice",
+        ),
+        ('data.history.aggregates=[{key=["item_id", "item_id"]}]', r"job\.toml: data\.history\.aggregates\.0\.key must hold "),
+        ("data.history.prior.click_rate=2", r"job\.toml: data\.history\.prior\.click_rate must be a rate within 0 and 1"),
+        (
+            'data.bucket_columns.length={column="country", edges=[1]}',
+            r"job\.toml: data\.bucket_columns\.length\.column must be a numeric column .* Received: country",
+        ),
+        (
+            'data.bucket_columns.length={column="age_days", edges=[2, 1]}',
+            r"job\.toml: data\.bucket_columns\.length\.edges must ascend\. Received: \[2\.0, 1\.0\]",
+        ),
+        (
+            "data.attribution.watermark=2026-01-02T00:00:00",
+            r"job\.toml: data\.attribution\.watermark must have a time zone",
+        ),
+        ("model.small_tower.width=2", r"job\.toml: model\.small_tower\.width has no meaning for kind linear"),
+        ('model.bias_tower.features=["planet"]', r"job\.toml: model\.bias_tower\.features must be names of features"),
+        ("data.split={eval_from=2026-01-02, eval_days=1}", r"job\.toml: data\.split: one of eval_from and eval_days must"),
+        (
+            'model.features.0.name="length"',
+            r"job\.toml: model\.features\.0\.name must be .* data\.item_columns, data\.bucket_columns or data\.history\. ",
         ),
     ],
 )
@@ -138,7 +167,7 @@ def test_wrong_overrides_name_the_key(write, tree, override, message):
             {"kind": "numeric", "name": "user_history", "size": 3},
             r"features\.user_history\.size must be 15, as the data's\. Received: 3",
         ),
-        ({"kind": "categorical", "name": "click"}, r"model\.features: .*must not be a label.*Received: click"),
+        ({"kind": "categorical", "name": "click"}, r"toml: model\.features\.name must not be a label.*Received: click"),
         ({"kind": "sound", "name": "country"}, r"model\.features\.0: .*'categorical', 'numeric', 'sequence'"),
     ],
 )

@@ -55,7 +55,7 @@ def test_a_job_without_a_tuner_has_none(config):
         ),
         (
             {"space": {"train": {"learning_rate": {"min": 1, "max": 2}}}},
-            r'keys must stand in quotes, as "train\.learning_rate"',
+            r'put the keys into quotes, as "train\.learning_rate"',
         ),
         (
             {"space": {"model.tasks.0.weight": {"min": 0.1, "max": 2.0}}},
@@ -63,7 +63,7 @@ def test_a_job_without_a_tuner_has_none(config):
         ),
         (
             {"measure": "click gauc"},
-            r"tuner\.measure must be one of .*gauc and ndcg need the feature user_id\)\. Received: click gauc",
+            r"tuner\.measure must be one of .*gauc and ndcg are the gate's: they go by user, day .*Received: click gauc",
         ),
         ({"measure": "click accuracy"}, r"tuner\.measure must be one of loss, click auc, .*Received: click accuracy"),
         (
@@ -152,6 +152,9 @@ def test_a_measure_that_validation_rows_cannot_give_does_not_stop_a_training(tre
     assert Config.model_validate(tree).train.early_stopping.measure == "click auc"
 
 
-def test_users_are_known_by_their_feature(tree):
+@pytest.mark.parametrize("measure", ["click gauc", "satisfaction ndcg"])
+def test_a_user_id_among_the_features_is_no_group_of_user_and_day(tree, measure):
     tree["model"]["features"] = [{"kind": "categorical", "name": "user_id"}]
-    assert Config.model_validate(with_tuner(tree, measure="click gauc", space={"train.batch_size": SPACE["train.batch_size"]}))
+    space = {"train.batch_size": SPACE["train.batch_size"]}
+    with pytest.raises(ValueError, match=rf"tuner\.measure must be one of loss, click auc, .* Received: {measure}"):
+        Config.model_validate(with_tuner(tree, measure=measure, space=space))

@@ -45,6 +45,11 @@ def test_dependent_gradients_have_no_condition(gradients):
     assert float(condition_number_of(gram(np.array(gradients)))) > 1e6
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_gradients_that_overflowed_have_no_condition_and_stop_nothing(broken):
+    assert np.isnan(condition_number_of(np.array([[broken, 1.0], [1.0, 2.0]])))
+
+
 def test_a_gradient_of_zero_has_no_direction():
     cosines = cosines_of(np.diag([4.0, 0.0])).numpy()
     assert cosines[0, 0] == 1
