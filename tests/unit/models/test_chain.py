@@ -105,14 +105,34 @@ def test_a_chain_of_three():
     np.testing.assert_allclose(ranker(batch)["bought"], product, rtol=1e-5)
 
 
-@pytest.mark.parametrize("tasks", [None, ["satisfaction"]])
+@pytest.mark.parametrize("tasks", [None, ["satisfaction", "click"]])
 def test_small_towers_are_chained_alike(tasks):
-    """A small tower whose parent has none takes the parent's main tower."""
     ranker = chained({"gamma": 0.5, "tasks": tasks})
     hidden = ranker.represent(BATCH)[0].tasks[0]
-    parent = ranker.members[0].small_tower_by_label.get("click", ranker.members[0].tower_by_label["click"])(hidden)
-    child = ranker.members[0].small_tower_by_label["satisfaction"](hidden)
+    parent, child = (ranker.members[0].small_tower_by_label[label](hidden) for label in ("click", "satisfaction"))
     product = [sigmoid(a) * sigmoid(b) for a, b in zip(parent.numpy(), child.numpy(), strict=True)]
     losses = ranker.batch_losses(BATCH, training=True)
     auxiliary = (float(losses.tasks[1]) - float(losses.main[1])) / 0.5
     assert auxiliary == pytest.approx(-(math.log(product[0]) + math.log(1 - product[1])) / 2, rel=1e-4)
+
+
+def test_auxiliary_losses_of_a_chain_leave_all_main_towers_alone():
+    """Main and auxiliary predictions are not tied: a small tower's loss reaches the body and small towers, and no other."""
+    ranker = chained({"gamma": 0.5})
+    member = ranker.members[0]
+    with tf.GradientTape() as tape:
+        losses = ranker.batch_losses(BATCH, training=True)
+        auxiliary = tf.reduce_sum(losses.tasks - losses.main)
+    of_main = [tower.trainable_variables for tower in member.tower_by_label.values()]
+    of_small = [tower.trainable_variables for tower in member.small_tower_by_label.values()]
+    main_gradients, small_gradients = tape.gradient(auxiliary, [of_main, of_small])
+    assert all(np.abs(gradient).max() < 1e-6 for gradients in main_gradients for gradient in gradients)
+    assert all(np.abs(gradient).max() > 1e-4 for gradients in small_gradients for gradient in gradients)
+
+
+def test_a_small_tower_without_its_parents_is_refused():
+    with pytest.raises(
+        ValueError, match=r"small_tower\.tasks must name click beside satisfaction, which is given it\. Received: satisfaction"
+    ):
+        chained({"gamma": 0.5, "tasks": ["satisfaction"]})
+    assert not chained({"gamma": 0.0, "tasks": ["satisfaction"]}).members[0].small_tower_by_label
