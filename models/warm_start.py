@@ -67,7 +67,8 @@ def start_from(ranker, tft_output, folder):
     A row of an embedding table is copied by its value, through both vocabularies; rows of values that are new keep their
     initial values, and so do variables and tables of another shape. Layers read the features side by side: they are copied
     only if the features are the same, as wide, in the same order. Small towers and the bias tower, which are not exported,
-    begin anew, as does the optimizer.
+    begin anew, as does the optimizer. A ranker of sources that did not write `INPUTS_FILE` yet, or wrote it otherwise, is no
+    reason to stop the training of the one that would replace it: nothing is copied then, and the report says why.
 
     Args:
         ranker: `MultiTaskRanker` whose variables exist.
@@ -78,9 +79,12 @@ def start_from(ranker, tft_output, folder):
         `WarmStartReport`.
 
     Raises:
-        TrainingError: If the folder holds no ranker to begin from.
+        TrainingError: If the variables of the exported ranker cannot be read.
     """
-    saved = _SavedRanker(str(folder))
+    saved_inputs, obstacle = _saved_inputs(folder)
+    if saved_inputs is None:
+        return WarmStartReport(str(folder), {}, 0, {}, obstacle)
+    saved = _SavedRanker(str(folder), saved_inputs)
     copied, kept_initial = {}, {}
     inputs = _inputs(ranker, tft_output)
     tables = inputs.tables
@@ -102,6 +106,17 @@ def start_from(ranker, tft_output, folder):
             variables[name].assign(value)
             num_copied += 1
     return WarmStartReport(str(folder), copied, num_copied, kept_initial)
+
+
+def _saved_inputs(folder):
+    """`SavedInputs` of an exported ranker, or None and why there are none."""
+    try:
+        with tf.io.gfile.GFile(f"{folder}/{INPUTS_FILE}") as file:
+            return SavedInputs.model_validate_json(file.read()), ""
+    except tf.errors.NotFoundError:
+        return None, f"it has no {INPUTS_FILE}"
+    except pydantic.ValidationError as error:
+        return None, f"its {INPUTS_FILE} is of other sources: {error.error_count()} of its keys differ"
 
 
 def _inputs(ranker, tft_output):
@@ -137,15 +152,14 @@ def _name(variable):
 class _SavedRanker:
     """Variables, tables and vocabularies of an exported ranker, read from its files."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, inputs):
         self._folder = folder
+        self.inputs = inputs
         try:
-            with tf.io.gfile.GFile(f"{folder}/{INPUTS_FILE}") as file:
-                self.inputs = SavedInputs.model_validate_json(file.read())
             self._reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
-        except (tf.errors.OpError, pydantic.ValidationError) as error:
+        except (tf.errors.OpError, ValueError) as error:
             cause = str(error).splitlines()[0]
-            raise TrainingError(f"train.warm_start needs a model with {INPUTS_FILE}. Received: {folder}, {cause}") from error
+            raise TrainingError(f"train.warm_start needs a model with its variables. Received: {folder}, {cause}") from error
         graph = trackable_object_graph_pb2.TrackableObjectGraph()
         graph.ParseFromString(self._reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
         self._keys = {

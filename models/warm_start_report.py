@@ -27,9 +27,11 @@ class WarmStartReport:
         tables: `CopiedRows` by feature.
         num_copied: other variables that were taken over whole.
         kept_initial: names of variables and tables that keep their initial values, with the reason.
+        obstacle: why nothing at all could be taken over, as "it has no inputs.json"; empty where there was none.
     """
 
     model: str
     tables: dict[str, CopiedRows]
     num_copied: int
     kept_initial: dict[str, str]
+    obstacle: str = ""

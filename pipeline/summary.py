@@ -145,7 +145,8 @@ def _trained(outputs):
     if history.refit:
         said.append("on validation rows too")
     if history.warm_start:
-        said.append("from the model in service")
+        obstacle = history.warm_start.obstacle
+        said.append(f"anew and not from the model in service, as {obstacle}" if obstacle else "from the model in service")
     losses = ", ".join(f"{label} {loss:.4f}" for label, loss in course.epochs[course.best_epoch - 1].train_losses.items())
     return f"{', '.join(said)}; {course.num_rows / course.train_seconds:,.0f} rows/s; loss: {losses}"
 

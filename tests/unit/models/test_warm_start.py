@@ -13,7 +13,7 @@ from models.export import export
 from models.inputs import table_sizes
 from models.ranker import MultiTaskRanker
 from models.warm_start import INPUTS_FILE, save_inputs, start_from
-from models.warm_start_report import CopiedRows
+from models.warm_start_report import CopiedRows, WarmStartReport
 from tests.unit.models.conftest import MODEL
 
 FEATURES = [
@@ -213,19 +213,27 @@ def test_an_exported_ranker_gives_the_same_scores(transformed, model_config, mak
         assert np.abs(scores - first[label]).max() > 0.01
 
 
-def test_a_folder_without_tables_is_an_error(before, now, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "obstacle"),
+    [(None, f"it has no {INPUTS_FILE}"), ('{"features": []}', f"its {INPUTS_FILE} is of other sources: 1 of its keys differ")],
+)
+def test_a_model_of_other_sources_stops_no_training_and_the_report_says_why(now, tmp_path, text, obstacle):
     config, output = now
-    ranker = made(config, output, seed=2)
-    with pytest.raises(TrainingError, match=rf"needs a model with {INPUTS_FILE}. Received: {tmp_path}, "):
-        start_from(ranker, output, str(tmp_path))
+    if text is not None:
+        (tmp_path / INPUTS_FILE).parent.mkdir()
+        (tmp_path / INPUTS_FILE).write_text(text)
+    ranker, untouched = made(config, output, seed=2), made(config, output, seed=2)
+    report = start_from(ranker, output, str(tmp_path))
+    assert report == WarmStartReport(str(tmp_path), {}, 0, {}, obstacle)
+    for mine, initial in zip(ranker.served_variables, untouched.served_variables, strict=True):
+        np.testing.assert_array_equal(mine, initial)
 
 
-def test_broken_tables_are_an_error(before, now, tmp_path):
+def test_a_model_that_lost_its_variables_is_an_error(before, now, tmp_path):
     config, output = now
-    path = tmp_path / INPUTS_FILE
-    path.parent.mkdir()
-    path.write_text(json.dumps({"features": []}))
-    with pytest.raises(TrainingError, match=r"needs a model with .* 1 validation error"):
+    (tmp_path / INPUTS_FILE).parent.mkdir()
+    tf.io.gfile.copy(f"{before[2]}/{INPUTS_FILE}", str(tmp_path / INPUTS_FILE))
+    with pytest.raises(TrainingError, match=rf"needs a model with its variables\. Received: {tmp_path}, "):
         start_from(made(config, output, seed=2), output, str(tmp_path))
 
 
