@@ -127,8 +127,9 @@ def compare(version_a, version_b, examples=None, num_replicates=1_000):
 
 
 def _require_unseen(version, config, rows):
-    first_day, eval_from = min(rows.keys["day"]).decode(), str(config.data.split.eval_from)
-    if first_day < eval_from:
+    eval_from = str(config.data.split.eval_from)
+    if not rows.are_since(eval_from).all():
+        first_day = min(rows.keys["day"]).decode()
         raise VersionError(
             f"{version} was trained on days before {eval_from}, but the evaluation rows begin on {first_day}; "
             "name rows that neither version has seen with --examples"

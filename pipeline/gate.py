@@ -65,6 +65,7 @@ class Evaluation:
         num_replicates: of the bootstrap.
         in_service: what the model was compared with, as "version 17"; empty for none.
         ndcg_at: places of a list that counted for NDCG.
+        caveat: which rows were not compared with the model in service, or might better not have been; empty for none.
     """
 
     tasks: tuple[TaskResult, ...]
@@ -73,6 +74,7 @@ class Evaluation:
     num_replicates: int
     in_service: str
     ndcg_at: int
+    caveat: str = ""
 
     @property
     def is_blessed(self):
@@ -87,7 +89,13 @@ class Evaluation:
     @property
     def notes(self):
         """Lines that say what could not be judged."""
-        return tuple(line for task in self.tasks for line in task.gate.notes)
+        of_tasks = (line for task in self.tasks for line in task.gate.notes)
+        return (self.caveat, *of_tasks) if self.caveat else tuple(of_tasks)
+
+    @property
+    def is_compared_throughout(self):
+        """Whether all rows were compared with a model in service that has seen none of them."""
+        return bool(self.in_service) and not self.caveat
 
     def task(self, label):
         """One task.
@@ -101,7 +109,7 @@ class Evaluation:
         return next(task for task in self.tasks if task.label == label)
 
 
-def evaluate_candidate(candidate, in_service, in_service_name, tasks, evaluation):
+def evaluate_candidate(candidate, in_service, tasks, evaluation):
     """Measures a model by task and judges it.
 
     A task is held back where its measure is worse than its floor, where the 95% interval of the paired change against the model
@@ -111,35 +119,69 @@ def evaluate_candidate(candidate, in_service, in_service_name, tasks, evaluation
     cases a task (measured on 1,400 simulated ones), so in up to 9% for three. That costs a training run; a gate that is the
     laxer the more tasks there are would cost the users.
 
+    What the model in service was trained on it scores better than what it will meet: changes are measured on the days that it
+    has not seen. Where none of these rows is of such a day, floors alone count.
+
     Args:
         candidate: `ScoredRows` of the model.
-        in_service: the same rows as the model in service scores them; None for none.
-        in_service_name: as "version 17"; empty for none.
+        in_service: `pipeline.scoring.InService` on the same rows; None for none.
         tasks: `TaskConfig`s.
         evaluation: `EvaluationConfig`.
 
     Returns:
         `Evaluation`.
     """
+    is_compared, caveat = _comparable(candidate, in_service)
+    before = in_service.rows if is_compared.any() else None
+    name = in_service.name if is_compared.any() else ""
     results = []
     for task in tasks:
         label = task.label
-        measures = measure_task(task, candidate, in_service, evaluation.replicates, evaluation.ndcg_at)
+        measures, without_change = _measured(task, candidate, before, is_compared, evaluation)
         fault = obstacle(candidate, label)
-        gate = judge(task, measures, evaluation.gate(label), in_service_name, fault)
+        gate = judge(task, measures, evaluation.gate(label), name, fault)
         # Rows without a known label are served like all others.
         if not fault and (num_broken := np.count_nonzero(~np.isfinite(candidate.predictions[label]))):
             line = f"{label}: {num_broken:,} predictions of rows without a known label are not finite"
             gate = dataclasses.replace(gate, blocks=(line, *gate.blocks))
-        if in_service is not None and (reason := obstacle(in_service, label)):
-            gate = dataclasses.replace(gate, notes=(f"{label} is not compared with {in_service_name}: {reason}", *gate.notes))
+        reason = (before and obstacle(before, label)) or without_change.get(gate.measure)
+        if reason:
+            gate = dataclasses.replace(gate, notes=(f"{label} is not compared with {name}: {reason}", *gate.notes))
         num_rows = int(np.count_nonzero(candidate.masks[label] > 0))
         reliability = () if fault else _reliability(task, candidate)
         results.append(TaskResult(label, task.head.serves, num_rows, measures, reliability, gate))
-    num_users = len(np.unique(candidate.users))
-    return Evaluation(
-        tuple(results), len(candidate.users), num_users, evaluation.replicates, in_service_name, evaluation.ndcg_at
-    )
+    num_rows, num_users = len(candidate.users), len(np.unique(candidate.users))
+    return Evaluation(tuple(results), num_rows, num_users, evaluation.replicates, name, evaluation.ndcg_at, caveat)
+
+
+def _comparable(candidate, in_service):
+    """(rows,) bool, which rows count for the comparison with the model in service, and what is to be said of the others."""
+    is_any = np.ones(len(candidate.users), bool)
+    if in_service is None:
+        return ~is_any, ""
+    name, first_day = in_service.name, in_service.unseen_from
+    if first_day is None:
+        return is_any, f"on which days {name} was trained is not known: of rows that it has seen, changes speak for it"
+    is_unseen = candidate.are_since(first_day)
+    if is_unseen.all():
+        return is_unseen, ""
+    if is_unseen.any():
+        return is_unseen, f"changes are of the rows from {first_day} on alone: {name} was trained on days before"
+    return is_unseen, f"no comparison with {name}: all these rows are of days before {first_day}, up to which it was trained"
+
+
+def _measured(task, candidate, before, is_compared, evaluation):
+    """`MeasureResult` by name, values of all rows and changes of those that are compared; and why these define no change."""
+    options = (evaluation.replicates, evaluation.ndcg_at)
+    if before is None or is_compared.all():
+        return measure_task(task, candidate, before, *options), {}
+    found = measure_task(task, candidate, None, *options)
+    compared = measure_task(task, candidate.where(is_compared), before.where(is_compared), *options)
+    changed = {
+        name: dataclasses.replace(result, before=compared[name].before, change=compared[name].change)
+        for name, result in found.items()
+    }
+    return changed, {name: result.reason for name, result in compared.items() if found[name].estimate}
 
 
 def judge(task, measures, gate, in_service_name="", fault=""):

@@ -47,9 +47,47 @@ class ScoredRows:
         is_known = np.asarray(self.keys["request_id"], object).astype(bool)
         return lists_of(self.user_days, np.where(is_known, self._groups("request_id").astype("U"), ""))
 
+    def are_since(self, day):
+        """Which rows are of a day or a later one.
+
+        Args:
+            day: YYYY-MM-DD.
+
+        Returns:
+            (rows,) bool.
+        """
+        return self.keys["day"].astype(bytes) >= day.encode()
+
+    def where(self, is_kept):
+        """Some of the rows.
+
+        Args:
+            is_kept: (rows,) bool.
+
+        Returns:
+            `ScoredRows`.
+        """
+        parts = (self.keys, self.labels, self.masks, self.predictions)
+        return ScoredRows(*({name: column[is_kept] for name, column in part.items()} for part in parts))
+
     def _groups(self, name):
         values = np.unique(self.keys[name], return_inverse=True)[1]
         return np.unique(self.users * (values.max(initial=0) + 1) + values, return_inverse=True)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class InService:
+    """The model in service on the evaluation rows.
+
+    Attributes:
+        name: as "version 17".
+        rows: what it makes of them.
+        unseen_from: first day that it was not trained on, YYYY-MM-DD; None where that is not known.
+    """
+
+    name: str
+    rows: ScoredRows
+    unseen_from: str | None
 
 
 def score(model_folder, examples_folder, labels):

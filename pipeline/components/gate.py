@@ -13,9 +13,10 @@ from tfx.utils import path_utils
 from data.schema import EVAL_SPLIT
 from models.config import TaskConfig
 from pipeline.components.artifacts import TaskMetrics
+from pipeline.components.version_pusher import first_unseen_day
 from pipeline.evaluation_config import EvaluationConfig
 from pipeline.gate import evaluate_candidate, write_evaluation
-from pipeline.scoring import score
+from pipeline.scoring import InService, score
 
 _TASKS = pydantic.TypeAdapter(tuple[TaskConfig, ...])
 
@@ -42,7 +43,7 @@ class Executor(base_executor.BaseExecutor):
 
         Args:
             input_dict: artifacts `examples` (raw) and `model`; `in_service`, the model to compare with, and `pushed_model`, its
-                push, both empty where there is none.
+                push, whose configuration tells what it was trained on; both empty where there is none.
             output_dict: artifacts `metrics` and `blessing`.
             exec_properties: `tasks`, the JSON of `TaskConfig`s; `evaluation`, that of the `EvaluationConfig`.
         """
@@ -51,18 +52,14 @@ class Executor(base_executor.BaseExecutor):
         evaluation = EvaluationConfig.model_validate_json(exec_properties["evaluation"])
         rows_folder = artifact_utils.get_split_uri(input_dict["examples"], EVAL_SPLIT)
         model = artifact_utils.get_single_instance(input_dict["model"])
-        others = input_dict.get("in_service", [])
+        others, pushes = input_dict.get("in_service", []), input_dict.get("pushed_model", [])
 
         def scored(artifact):
             return score(path_utils.serving_model_path(artifact.uri), rows_folder, [task.label for task in tasks])
 
-        result = evaluate_candidate(
-            scored(model),
-            scored(others[0]) if others else None,
-            _name(others, input_dict.get("pushed_model", [])),
-            tasks,
-            evaluation,
-        )
+        unseen_from = first_unseen_day(pushes[0]) if pushes else None
+        in_service = InService(_name(others, pushes), scored(others[0]), unseen_from) if others else None
+        result = evaluate_candidate(scored(model), in_service, tasks, evaluation)
         write_evaluation(result, artifact_utils.get_single_uri(output_dict["metrics"]))
         _bless(artifact_utils.get_single_instance(output_dict["blessing"]), result.is_blessed, model, others)
 
@@ -71,7 +68,7 @@ def _name(others, pushes):
     """How the model in service is called."""
     if pushes:
         return f"version {pushes[0].get_string_custom_property('pushed_version')}"
-    return f"model {others[0].id}" if others else ""
+    return f"model {others[0].id}"
 
 
 def _bless(blessing, is_blessed, model, others):

@@ -4,6 +4,7 @@ import json
 
 from tfx.components.pusher import executor as pusher
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.io import fileio
 from tfx.proto import pusher_pb2
 from tfx.types import Channel, artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
@@ -62,6 +63,22 @@ def best_values(hyperparameters):
         return {}
     folder = artifact_utils.get_single_uri(hyperparameters)
     return values_of(json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(folder))))
+
+
+def first_unseen_day(push):
+    """First day that a pushed model was not trained on, as the configuration beside it tells.
+
+    Args:
+        push: its `PushedModel`.
+
+    Returns:
+        YYYY-MM-DD; None where no configuration of this pipeline lies there.
+    """
+    file = f"{push.uri}/{CONFIG_FILE}"
+    if not fileio.exists(file):
+        return None
+    # One key alone is read: the rest may be of earlier sources, whose configuration these do not know.
+    return json.loads(io_utils.read_string_file(file))["data"]["split"]["eval_from"]
 
 
 class Executor(pusher.Executor):

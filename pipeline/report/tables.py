@@ -150,7 +150,7 @@ def slice_tables(slices, evaluation):
         evaluation: `pipeline.gate.Evaluation` of the same model.
 
     Returns:
-        List of `Table`s, one a slice.
+        List of `Table`s, one a slice; with changes where the model in service has seen none of the rows.
     """
     gated = {task.label: task.gate.measure for task in evaluation.tasks}
     by_bucket = {}
@@ -162,7 +162,7 @@ def slice_tables(slices, evaluation):
         shown = sorted(buckets, key=lambda bucket: -_rows_of(buckets[bucket]))[:MAX_BUCKETS]
         lines = {"all rows": of_all} if of_all else {}
         lines |= {bucket: found for bucket, found in buckets.items() if bucket in shown}
-        rows = tuple(_slice_row(bucket, found, gated) for bucket, found in lines.items())
+        rows = tuple(_slice_row(bucket, found, gated, evaluation.is_compared_throughout) for bucket, found in lines.items())
         head = (name, "rows", *(f"{label} {TITLE_BY_MEASURE[measure]}" for label, measure in gated.items()))
         tables.append(Table(_and_more(f"By {name}", buckets), head, rows))
     return tables
@@ -299,13 +299,13 @@ def _compared(result, decimals):
     ]
 
 
-def _slice_row(bucket, found, gated):
+def _slice_row(bucket, found, gated, has_changes):
     cells = [Cell(bucket), Cell(whole(_rows_of(found)))]
     for label, measure in gated.items():
         result = found.get(label)
         value, change = (None, None) if result is None else (result.values.get(measure), result.changes.get(measure))
         decimals = 2 if measure.endswith("seconds") else 4
-        cells.append(Cell(fixed(value, decimals), "" if change is None else signed(change, decimals)))
+        cells.append(Cell(fixed(value, decimals), signed(change, decimals) if has_changes and change is not None else ""))
     return tuple(cells)
 
 

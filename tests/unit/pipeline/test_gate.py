@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from models.config import ModelConfig
 from models.metrics import auc, mean_absolute_error, reliability_bins, xauc
 from pipeline.components.artifacts import TaskMetrics
 from pipeline.components.gate import Executor, Gate
+from pipeline.config import CONFIG_FILE
 from pipeline.evaluation_config import EvaluationConfig, GateConfig
 from pipeline.gate import evaluate_candidate, judge, read_evaluation, write_evaluation
 from pipeline.measuring import MeasureResult, measure_task
-from pipeline.scoring import ScoredRows, score
+from pipeline.scoring import InService, ScoredRows, score
 from tests.unit.pipeline.saved_models import LABELS, made_up_rows, save_model, write_rows
 
 TASKS = ModelConfig.model_fields["tasks"].default
@@ -50,10 +52,10 @@ def with_predictions(rows, **predictions):
     return dataclasses.replace(rows, predictions={**rows.predictions, **predictions})
 
 
-def judged(candidate, in_service=None, **evaluation):
-    name = "version 17" if in_service else ""
+def judged(candidate, in_service=None, unseen_from="2026-01-02", **evaluation):
     settings = EvaluationConfig.model_validate({"replicates": 100, **evaluation})
-    return evaluate_candidate(candidate, in_service, name, TASKS, settings)
+    in_service = in_service and InService("version 17", in_service, unseen_from)
+    return evaluate_candidate(candidate, in_service, TASKS, settings)
 
 
 def test_first_model_passes_without_floors():
@@ -223,6 +225,72 @@ def test_model_in_service_without_a_task_is_not_compared():
     assert result.task("satisfaction").measures["auc"].value > 0.6
 
 
+def memorised(rows, day):
+    """Rows as a model scores them that was trained on this day's labels."""
+    is_seen = rows.keys["day"] == day
+    return with_predictions(rows, click=np.where(is_seen, 0.1 + 0.8 * rows.labels["click"], rows.predictions["click"]))
+
+
+def test_days_that_the_model_in_service_was_trained_on_do_not_count_for_the_change():
+    """It knows by heart what happened on 2 January; on 3 January both models say the same."""
+    rows = scored()
+    in_service = memorised(rows, b"2026-01-02")
+    assert not judged(rows, in_service, unseen_from="2026-01-02").is_blessed
+    result = judged(rows, in_service, unseen_from="2026-01-03")
+    assert result.is_blessed
+    change = result.task("click").measures["auc"].change
+    assert (change.estimate, change.low, change.high) == (0, 0, 0)
+    assert result.notes == ("changes are of the rows from 2026-01-03 on alone: version 17 was trained on days before",)
+    assert (result.in_service, result.is_compared_throughout) == ("version 17", False)
+
+
+def test_values_and_floors_are_of_all_rows_and_changes_of_the_unseen_ones():
+    rows, other = scored(), scored(model=1)
+    result = judged(rows, other, unseen_from="2026-01-03", gates={"click": {"floor": 0.99}})
+    measured = result.task("click").measures["auc"]
+    aucs = {}
+    for name, each in (("candidate", rows), ("in_service", other)):
+        is_known = each.masks["click"] > 0
+        for days, is_kept in (("all", is_known), ("unseen", is_known & (each.keys["day"] == b"2026-01-03"))):
+            aucs[name, days] = auc(each.labels["click"][is_kept], each.predictions["click"][is_kept])
+    assert measured.value == pytest.approx(aucs["candidate", "all"])
+    assert measured.before.estimate == pytest.approx(aucs["in_service", "unseen"])
+    assert measured.change.estimate == pytest.approx(aucs["candidate", "unseen"] - aucs["in_service", "unseen"])
+    assert result.num_rows == len(rows.users)
+    assert any(line.startswith(f"click AUC is {aucs['candidate', 'all']:.4f}") for line in result.blocks)
+
+
+@pytest.mark.parametrize(("floor", "is_blessed"), [(0.5, True), (0.99, False)])
+def test_floors_alone_judge_where_the_model_in_service_has_seen_all_days(floor, is_blessed):
+    rows = scored(noise=2.0)
+    result = judged(rows, scored(), unseen_from="2026-01-04", gates={"click": {"floor": floor}})
+    assert result.is_blessed == is_blessed
+    assert all(measure.change is None and measure.before is None for task in result.tasks for measure in task.measures.values())
+    assert result.in_service == ""
+    assert result.notes == (
+        "no comparison with version 17: all these rows are of days before 2026-01-04, up to which it was trained",
+    )
+
+
+def test_unseen_rows_that_define_no_change_are_named():
+    rows = scored()
+    is_late = rows.keys["day"] == b"2026-01-03"
+    rows = dataclasses.replace(
+        rows, masks={**rows.masks, "click": np.where(is_late, 0, rows.masks["click"]).astype(np.float32)}
+    )
+    result = judged(rows, rows, unseen_from="2026-01-03")
+    assert result.task("click").measures["auc"].value > 0.5
+    assert "click is not compared with version 17: no row has a known label" in result.notes
+
+
+def test_unknown_training_days_are_noted_and_compared_all_the_same():
+    in_service = scored()
+    candidate = with_predictions(in_service, click=scored(noise=3.0).predictions["click"])
+    result = judged(candidate, in_service, unseen_from=None)
+    assert [line.split(" by ")[0] for line in result.blocks] == ["click AUC fell"]
+    assert result.notes[0].startswith("on which days version 17 was trained is not known")
+
+
 def test_graded_satisfaction_is_judged_by_its_order():
     rows = scored()
     task = SATISFACTION.model_validate({"label": "satisfaction", "head": {"kind": "graded"}})
@@ -280,11 +348,15 @@ def artifact(type_, folder, id_=0):
     return made
 
 
-def run_gate(artifacts, tmp_path, model, in_service=None, version=None):
+def run_gate(artifacts, tmp_path, model, in_service=None, version=None, eval_from=None):
     examples = artifact(standard_artifacts.Examples, artifacts / "examples")
     examples.split_names = '["train", "eval"]'
     push = artifact(standard_artifacts.PushedModel, tmp_path / "push")
     push.set_string_custom_property("pushed_version", version or "")
+    if eval_from:
+        file = tmp_path / "push" / CONFIG_FILE
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"data": {"split": {"eval_from": eval_from}}, "key": "of other sources"}))
     inputs = {
         "examples": [examples],
         "model": [artifact(standard_artifacts.Model, artifacts / model, 5)],
@@ -319,6 +391,17 @@ def test_component_holds_back_what_is_worse_than_the_model_in_service(artifacts,
     [line] = evaluation.blocks
     assert line.startswith("watch_seconds XAUC fell by 0.")
     assert line.endswith(f"against the model in service, {name}")
+
+
+def test_component_learns_from_the_push_what_the_model_in_service_has_seen(artifacts, tmp_path):
+    """The second model is worse, but no row is of a day that the first one was not trained on."""
+    days = sorted(set(made_up_rows(2_000, 300)["day"]))
+    blessing, evaluation = run_gate(artifacts, tmp_path, "second", "first", "17", eval_from="2099-01-01")
+    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
+    assert evaluation.notes[0].startswith("no comparison with version 17: all these rows are of days before 2099-01-01")
+    (tmp_path / "again").mkdir()
+    _, evaluation = run_gate(artifacts, tmp_path / "again", "second", "first", "17", eval_from=days[0])
+    assert (evaluation.is_blessed, evaluation.caveat, evaluation.in_service) == (False, "", "version 17")
 
 
 def test_both_models_score_the_same_rows(artifacts):

@@ -11,7 +11,7 @@ from pipeline.report.page import render
 from pipeline.report.run_report import STOPPED, Verdict
 from pipeline.report.tables import label_tables
 from tests.unit.pipeline import chromium
-from tests.unit.pipeline.made_up_run import first_run, held_back, labels, run_report, task_result
+from tests.unit.pipeline.made_up_run import evaluation, first_run, held_back, labels, run_report, task_result
 
 VOID = {"meta", "link", "br"}
 
@@ -121,6 +121,26 @@ def test_without_a_model_in_service_nothing_is_compared(config):
     assert "There was no model in service to compare with." in text
     assert "version 17" not in text
     assert "its 95% interval" not in text
+
+
+def test_days_that_the_model_in_service_has_seen_are_told_of(config):
+    """Slices are of all rows, so that none of their changes is shown."""
+    line = "changes are of the rows from 2026-01-05 on alone: version 17 was trained on days before"
+    report = run_report(config)
+    partly = dataclasses.replace(report.evaluation, caveat=line)
+    report = dataclasses.replace(report, evaluation=partly, verdict=dataclasses.replace(report.verdict, notes=partly.notes))
+    page = Page(render(report))
+    assert line in page.items
+    assert "the change against version 17 stands behind" not in render(report)
+    assert "+0.0012" not in " ".join(page.cells)
+    assert "+0.0012" in " ".join(Page(render(run_report(config))).cells)
+
+
+def test_a_comparison_that_was_void_is_not_told_as_a_first_model(config):
+    report = run_report(config, evaluation=dataclasses.replace(evaluation(config, in_service=""), caveat="no comparison"))
+    text = render(report)
+    assert "Every floor was reached; with the model in service there was no comparison." in text
+    assert "There was no model in service" not in text
 
 
 def test_text_of_the_run_cannot_become_markup(tree):
