@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from models.errors import BodyError
-from models.keras import keras
+from models.layers.matrix_layer import MatrixLayer
 
 
 class BodyOutput(NamedTuple):
@@ -21,7 +21,7 @@ class BodyOutput(NamedTuple):
     shared: tf.Tensor
 
 
-class Body(keras.layers.Layer):
+class Body(MatrixLayer):
     """Base of the bodies, which hold what all of them are told.
 
     A body maps (batch, inputs) to a `BodyOutput`, in its call of (inputs, training).

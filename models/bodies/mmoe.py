@@ -7,7 +7,6 @@ from models.bodies.body import Body, BodyOutput
 from models.keras import keras
 from models.layers.experts import Experts, read_together, through_one_matrix
 from models.layers.gate import Gate, mixtures
-from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
 
 
@@ -39,15 +38,6 @@ class MMoE(Body):
         self.gate_units = tuple(gate_units)
         self._experts = Experts(num_experts, expert_units, dropout, seed=derive_seed(seed, "experts"), name="experts")
         self._gates = Gate(num_tasks, num_experts, gate_units, seed=derive_seed(seed, "gates"), name="gates")
-
-    def build(self, input_shape):
-        """Checks the input's shape.
-
-        Args:
-            input_shape: (batch, inputs).
-        """
-        require_matrix(input_shape)
-        super().build(input_shape)
 
     def call(self, inputs, training=False):
         """Representations of a batch.

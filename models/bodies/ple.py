@@ -11,7 +11,6 @@ from models.bodies.body import Body, BodyOutput
 from models.keras import keras
 from models.layers.experts import Experts, read_together, through_one_matrix
 from models.layers.gate import Gate, mixtures
-from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
 
 
@@ -67,15 +66,6 @@ class PLE(Body):
             if level < num_levels - 1:
                 num_all = num_tasks * num_task_experts + num_shared_experts
                 self._shared_gates.append(self._make_gate(num_all, level, "shared"))
-
-    def build(self, input_shape):
-        """Checks the input's shape.
-
-        Args:
-            input_shape: (batch, inputs).
-        """
-        require_matrix(input_shape)
-        super().build(input_shape)
 
     def call(self, inputs, training=False):
         """Representations of a batch.

@@ -3,7 +3,6 @@
 from models.bodies.body import Body, BodyOutput
 from models.keras import keras
 from models.layers.hidden import HiddenLayers
-from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
 
 
@@ -33,15 +32,6 @@ class SharedBottom(Body):
         if not self.units:
             raise ValueError("units must hold at least one width. Received: units=()")
         self._hidden = HiddenLayers(units, dropout, seed=derive_seed(seed, "hidden"), name="hidden")
-
-    def build(self, input_shape):
-        """Checks the input's shape.
-
-        Args:
-            input_shape: (batch, inputs).
-        """
-        require_matrix(input_shape)
-        super().build(input_shape)
 
     def call(self, inputs, training=False):
         """Representation of a batch.

@@ -8,12 +8,12 @@ import tensorflow as tf
 from models.keras import keras
 from models.layers.dropout import CountedDropout
 from models.layers.hidden import HiddenLayers
-from models.layers.shapes import require_matrix
+from models.layers.matrix_layer import MatrixLayer
 from models.seeds import derive_seed
 
 
 @keras.saving.register_keras_serializable(package="smalltowers")
-class BiasTower(keras.layers.Layer):
+class BiasTower(MatrixLayer):
     """What is added to a task's outputs in training, centred so that leaving it out keeps their mean.
 
     Maps (batch, inputs) and the weights (batch, num_tasks) of the rows to (batch, num_tasks). The weighted mean of every
@@ -44,15 +44,6 @@ class BiasTower(keras.layers.Layer):
         # Without a bias of its own, which centring would take away again.
         self._output = keras.layers.Dense(num_tasks, use_bias=False, kernel_initializer=initializer, name="output")
         self._dropout = CountedDropout(dropout, by_row=True, seed=derive_seed(seed, "dropout"), name="dropout")
-
-    def build(self, input_shape):
-        """Checks the input's shape.
-
-        Args:
-            input_shape: (batch, inputs).
-        """
-        require_matrix(input_shape)
-        super().build(input_shape)
 
     def call(self, inputs, weights, training=False):
         """Biases of a batch.

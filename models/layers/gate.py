@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from models.keras import keras
 from models.layers.experts import Experts
+from models.layers.matrix_layer import MatrixLayer
 from models.layers.parallel_dense import ParallelDense
-from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
 
 
 @keras.saving.register_keras_serializable(package="smalltowers")
-class Gate(keras.layers.Layer):
+class Gate(MatrixLayer):
     """Weights of experts that sum to 1, by a softmax of a small network a gate; all gates at once.
 
     Maps (batch, inputs) to (batch, num_gates, num_experts).
@@ -39,15 +39,6 @@ class Gate(keras.layers.Layer):
         self._hidden = Experts(num_gates, units, seed=derive_seed(seed, "hidden"), name="hidden") if units else None
         output_seed = derive_seed(seed, "output")
         self._output = ParallelDense(num_gates, num_experts, "softmax", "GlorotUniform", seed=output_seed, name="output")
-
-    def build(self, input_shape):
-        """Checks the input's shape.
-
-        Args:
-            input_shape: (batch, inputs).
-        """
-        require_matrix(input_shape)
-        super().build(input_shape)
 
     def call(self, inputs):
         """Weights of the experts.

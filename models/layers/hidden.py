@@ -2,12 +2,12 @@
 
 from models.keras import keras
 from models.layers.dropout import make_dropouts
-from models.layers.shapes import require_matrix
+from models.layers.matrix_layer import MatrixLayer
 from models.seeds import derive_seed
 
 
 @keras.saving.register_keras_serializable(package="smalltowers")
-class HiddenLayers(keras.layers.Layer):
+class HiddenLayers(MatrixLayer):
     """ReLU layers, each followed by dropout.
 
     Maps (batch, inputs) to (batch, units[-1]), or to its input if there are no layers.
@@ -34,15 +34,6 @@ class HiddenLayers(keras.layers.Layer):
             for index, width in enumerate(self.units)
         ]
         self._dropouts = make_dropouts(dropout, len(self.units), seed)
-
-    def build(self, input_shape):
-        """Checks the input's shape.
-
-        Args:
-            input_shape: (batch, inputs).
-        """
-        require_matrix(input_shape)
-        super().build(input_shape)
 
     def call(self, inputs, training=False):
         """Output of the last layer.

@@ -3,15 +3,15 @@
 import tensorflow as tf
 
 from models.keras import keras
+from models.layers.matrix_layer import MatrixLayer
 from models.layers.pooling import GroupPooling
-from models.layers.shapes import require_matrix
 from models.seeds import derive_seed
 
 KINDS = ("linear", "pooled", "bottleneck", "mlp")
 
 
 @keras.saving.register_keras_serializable(package="smalltowers")
-class SmallTower(keras.layers.Layer):
+class SmallTower(MatrixLayer):
     """A tower that is simpler than the main one: linear, or linear after averages or a narrow layer.
 
     Maps (batch, units) to (batch,), or to (batch, num_outputs) where they are several. Present in training only: it predicts
@@ -53,15 +53,6 @@ class SmallTower(keras.layers.Layer):
             self._narrowing = keras.layers.Dense(width, activation, kernel_initializer=initializer, name="narrow")
         initializer = keras.initializers.GlorotUniform(derive_seed(seed, "output"))
         self._output = keras.layers.Dense(num_outputs, kernel_initializer=initializer, name="output")
-
-    def build(self, input_shape):
-        """Checks the input's shape.
-
-        Args:
-            input_shape: (batch, units).
-        """
-        require_matrix(input_shape)
-        super().build(input_shape)
 
     def call(self, inputs):
         """Output of the tower.

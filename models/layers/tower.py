@@ -4,12 +4,12 @@ import tensorflow as tf
 
 from models.keras import keras
 from models.layers.hidden import HiddenLayers
-from models.layers.shapes import require_matrix
+from models.layers.matrix_layer import MatrixLayer
 from models.seeds import derive_seed
 
 
 @keras.saving.register_keras_serializable(package="smalltowers")
-class Tower(keras.layers.Layer):
+class Tower(MatrixLayer):
     """Hidden layers, then a linear one.
 
     Maps (batch, units) to (batch,), or to (batch, num_outputs) where they are several.
@@ -31,15 +31,6 @@ class Tower(keras.layers.Layer):
         self._hidden = HiddenLayers(units, dropout, seed=derive_seed(seed, "hidden"), name="hidden")
         initializer = keras.initializers.GlorotUniform(derive_seed(seed, "output"))
         self._output = keras.layers.Dense(num_outputs, kernel_initializer=initializer, name="output")
-
-    def build(self, input_shape):
-        """Checks the input's shape.
-
-        Args:
-            input_shape: (batch, units).
-        """
-        require_matrix(input_shape)
-        super().build(input_shape)
 
     def call(self, inputs, training=False):
         """Output of the tower.
