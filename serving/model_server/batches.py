@@ -65,13 +65,12 @@ def merged(requests, size, has_padding):
         List of (B, ...) arrays.
     """
     columns = []
-    for arrays in zip(*requests, strict=True):
-        if has_padding:
-            arrays = _filled_up(arrays)
+    for column in zip(*requests, strict=True):
+        arrays = _filled_up(column) if has_padding else list(column)
         missing = size - sum(len(array) for array in arrays)
         with_rows = [array for array in arrays if len(array)]
         if missing and with_rows:
-            arrays = [*arrays, np.repeat(with_rows[-1][:1], missing, axis=0)]
+            arrays.append(np.repeat(with_rows[-1][:1], missing, axis=0))
         columns.append(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
     return columns
 

@@ -3,6 +3,7 @@
 The other way, several calls as one, is `batching.BatchingRunner`.
 """
 
+import collections.abc
 import dataclasses
 import threading
 import time
@@ -22,7 +23,7 @@ class Caller:
     """
 
     deadline: float | None = None
-    is_active_fn: object = lambda: True
+    is_active_fn: collections.abc.Callable[[], bool] = lambda: True
 
     @property
     def remaining_seconds(self):
