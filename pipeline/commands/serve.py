@@ -17,9 +17,14 @@ def serve_models(config, backends=()):
             of `serving.ranker.backends`, and without these one of its own.
 
     Raises:
-        ConfigError: If a backend is not of that form.
+        ConfigError: If a backend is not of that form, or the ranker is told nothing of the model server's certificate.
     """
     addresses = tuple(map(backend_address, backends)) or config.serving.ranker.backends
+    if not addresses and config.serving.server.tls is not None and config.serving.ranker.access.ca_file is None:
+        raise ConfigError(
+            "serving.ranker.access.ca_file must be given with serving.server.tls: the ranker asks the model server. "
+            "Received: none"
+        )
     log_file = config.root / "logs" / f"serve-{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
     with framework_noise_to(log_file) as console:
         with console.status("Loading TensorFlow and the newest version ..."):

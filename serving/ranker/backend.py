@@ -10,6 +10,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from data.schema import LABELS
 from serving.errors import DeadlineError, PredictionError, ServerUnreachableError
+from serving.ranker.access import call_metadata, open_channel
 from serving.ranker.columns import RANK_SIGNATURE, ColumnEncoder, rank_inputs
 from serving.ranker.request import ExampleEncoder
 from serving.ranker.tensors import serialized_inputs
@@ -84,13 +85,17 @@ class Backend:
         address: `host:port`.
     """
 
-    def __init__(self, address, model_name, max_message_mib):
+    def __init__(self, address, model_name, max_message_mib, access):
         """A backend that connects with its first question.
 
         Args:
             address: `host:port`.
             model_name: name under which the versions are served.
             max_message_mib: largest message in mebibytes, in both directions.
+            access: `BackendAccessConfig`.
+
+        Raises:
+            ServerFileError: If a file of certificates or tokens cannot be used.
         """
         self.address = address
         self._model_name = model_name
@@ -103,7 +108,7 @@ class Backend:
             ("grpc.max_reconnect_backoff_ms", 1_000),
             ("grpc.enable_http_proxy", 0),  # the server is a neighbour: a proxy of the environment is not meant for it
         ]
-        self._channel = grpc.insecure_channel(address, options=options)
+        self._channel, self._metadata = open_channel(address, access, options), call_metadata(access)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         # Columns come as bytes of their messages; to parse them for the stub would cost as much as to encode them.
         self._predict_serialized = self._channel.unary_unary(
@@ -150,7 +155,7 @@ class Backend:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURES_FIELD])
         self._specify(request.model_spec, label)
         try:
-            response = self._stub.GetModelMetadata(request, timeout=timeout_seconds)
+            response = self._stub.GetModelMetadata(request, timeout=timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._typed(error, timeout_seconds) from error
         signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -173,7 +178,7 @@ class Backend:
             request.inputs[EXAMPLES_INPUT].CopyFrom(tensor)
             content = request.SerializeToString()
         try:
-            return self._predict_serialized(content, timeout=timeout_seconds)
+            return self._predict_serialized(content, timeout=timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._typed(error, timeout_seconds) from error
 

@@ -67,7 +67,8 @@ class Ranker:
         self._config = config
         self._tables = tables
         self._encoders, self._item_columns = Encoders(tables), ItemColumns(tables)
-        self._backend = Backend(f"{config.host}:{config.port}", config.model_name, config.max_message_mib)
+        address = f"{config.host}:{config.port}"
+        self._backend = Backend(address, config.model_name, config.max_message_mib, config.ranker.access)
 
     def __enter__(self):
         return self

@@ -89,6 +89,34 @@ class ArmConfig(FrozenConfig):
     blend: BlendConfig | None = None
 
 
+class BackendAccessConfig(FrozenConfig):
+    """How the ranker and a model server know each other; files in PEM.
+
+    Attributes:
+        ca_file: authorities of which the model server must show a certificate; None for plain text.
+        certificate_file: of the ranker, for a model server that asks for one (mutual TLS).
+        key_file: its private key.
+        server_name: name in the model server's certificate where it is not the host of its address.
+        token_file: file of bearer tokens, of which the first is shown; None for none.
+    """
+
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+    token_file: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _certificates_are_whole(self):
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError(
+                f"certificate_file and key_file must be given together. Received: {self.certificate_file} and {self.key_file}"
+            )
+        if self.ca_file is None and (self.certificate_file or self.server_name):
+            raise ValueError("certificate_file and server_name need ca_file: without it nothing is encrypted. Received: none")
+        return self
+
+
 class RankerConfig(FrozenConfig):
     """The ranker service.
 
@@ -96,6 +124,7 @@ class RankerConfig(FrozenConfig):
         port: of its gRPC server; 0 lets the system choose.
         max_workers: threads that answer requests.
         backends: addresses of model servers, `host:port`, replicas of each other; none for the one at `serving.port`.
+        access: how they are reached.
         attempt_ms: how long one replica is waited for while another is left; None for half of the time that is left.
         breaker_failures: failures in a row after which a replica is left alone.
         breaker_seconds: for so long; then one request tries it again.
@@ -109,6 +138,7 @@ class RankerConfig(FrozenConfig):
     port: int = pydantic.Field(8600, ge=0, le=65535)
     max_workers: int = pydantic.Field(8, ge=1)
     backends: tuple[str, ...] = ()
+    access: BackendAccessConfig = BackendAccessConfig()
     attempt_ms: int | None = pydantic.Field(None, ge=1)
     breaker_failures: int = pydantic.Field(5, ge=1)
     breaker_seconds: float = pydantic.Field(5.0, gt=0)

@@ -17,6 +17,7 @@ from serving.errors import (
 )
 from serving.exposure.log import ExposureLog
 from serving.features.opening import open_store
+from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
 from serving.protos import ranker_pb2_grpc
 from serving.ranker.answering import Answering
 from serving.ranker.backend import MIB, Backend
@@ -94,7 +95,10 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
 
 
 class RankerServer:
-    """The ranker service with all that it needs: feature store, connections to model servers, exposure log."""
+    """The ranker service with all that it needs: feature store, connections to model servers, exposure log.
+
+    Certificates and tokens of `serving.server` hold for its port as they do for the model server's.
+    """
 
     def __init__(self, config, features_folder, exposures_folder):
         """A server that does not listen yet; the feature store is opened, and the log writes.
@@ -107,12 +111,16 @@ class RankerServer:
         Raises:
             FeatureTableError: If tables are asked for and cannot be read.
             FeatureStoreError: If the store does not answer, or holds no publication.
+            ServerFileError: If a file of certificates or tokens cannot be used.
             OSError: If the exposure log cannot be written.
         """
         self._config = config
+        tokens = config.server.token_file and read_tokens(config.server.token_file)
+        self._credentials = config.server.tls and server_credentials(config.server.tls)
         self._store = open_store(config.features, features_folder)
         addresses = config.ranker.backends or (f"{config.host}:{config.port}",)
-        backends = [Backend(address, config.model_name, config.max_message_mib) for address in addresses]
+        access = config.ranker.access
+        backends = [Backend(address, config.model_name, config.max_message_mib, access) for address in addresses]
         self._replicas = Replicas(backends, config.ranker)
         self.exposures = (
             ExposureLog(config.exposure, config.exposure.folder or exposures_folder) if config.exposure.enabled else None
@@ -122,6 +130,7 @@ class RankerServer:
         workers = futures.ThreadPoolExecutor(config.ranker.max_workers, thread_name_prefix="rank")
         self._server = grpc.server(
             workers,
+            interceptors=[TokenInterceptor(tokens)] if tokens else [],
             options=[
                 ("grpc.max_receive_message_length", config.max_message_mib * MIB),
                 ("grpc.max_send_message_length", config.max_message_mib * MIB),
@@ -143,7 +152,10 @@ class RankerServer:
         """
         address = f"{self._config.host}:{self._config.ranker.port}"
         try:
-            port = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError:
             port = 0
         if port == 0:

@@ -23,7 +23,7 @@ class FakeModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.version_by_label = version_by_label
         self.failing = {}
         self.outputs = {}
-        self.num_calls = 0
+        self.num_calls, self.token = 0, None
         self.may_answer = threading.Event()
         self.may_answer.set()
         self._server, self.port = None, 0
@@ -32,10 +32,12 @@ class FakeModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def address(self):
         return f"127.0.0.1:{self.port}"
 
-    def start(self):
+    def start(self, credentials=None):
         self._server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        add = self._server.add_insecure_port
+        self.port = add(address) if credentials is None else self._server.add_secure_port(address, credentials)
         self._server.start()
         return self
 
@@ -44,6 +46,8 @@ class FakeModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._server.stop(grace=None).wait()
 
     def _version(self, spec, context):
+        if self.token is not None and ("authorization", self.token) not in context.invocation_metadata():
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "a token is missing")
         label = spec.version_label or None
         if status := self.failing.get(label):
             context.abort(grpc.StatusCode[status], "as the test wants it")

@@ -8,20 +8,24 @@ import time
 
 import grpc
 import numpy as np
+import pydantic
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.config import ServingConfig
-from serving.errors import ExposureLogError, ListenError
+from serving.errors import ExposureLogError, ListenError, ServerFileError
 from serving.experiments.split import TrafficSplit
 from serving.features.sqlite_store import publish_to_sqlite
 from serving.protos import ranker_pb2, ranker_pb2_grpc
+from serving.ranker.backend import Backend
+from serving.ranker.config import BackendAccessConfig
 from serving.ranker.messages import value_message
 from serving.ranker.service import RankerServer
 from tests.conformance.redis_server import running_redis
 from tests.conformance.test_feature_stores import CONFIG as FEATURES
 from tests.conformance.test_feature_stores import ITEMS, publication
 from tests.unit.serving.fake_model_server import FakeModelServer, predicted
+from tests.unit.serving.model_server.certificates import Authority
 
 ITEM_IDS = ITEMS["item_id"]
 VERSIONS = {None: 7, "stable": 6, "canary": 8}
@@ -394,3 +398,57 @@ def test_a_thousand_random_requests_are_the_offline_ranking(serve):
         response = ask(stub, user_id=user_id, candidates=item_ids, features={} if age is None else {"age": age})
         own = {"u1": 30.5}.get(user_id, 20.0)
         check_items(response.items, ranked_by_hand(7, user_id, item_ids, own if age is None else age))
+
+
+def test_certificates_and_tokens_towards_clients_and_model_servers(serve, models, tmp_path):
+    authority = Authority(tmp_path, "authority")
+    server_files, client_files = authority.issue("server"), authority.issue("client")
+    token_file = tmp_path / "tokens"
+    token_file.write_text("# of the ranker\nsecret\n")
+    own, key = (path.read_bytes() for path in server_files)
+    for model in models:
+        model.stop()
+        model.port, model.token = 0, "Bearer secret"
+        model.start(grpc.ssl_server_credentials([(key, own)], authority.file.read_bytes(), require_client_auth=True))
+    certificate, private = (str(path) for path in client_files)
+    access = {"ca_file": str(authority.file), "certificate_file": certificate, "key_file": private}
+    tls = {"certificate_file": str(server_files[0]), "key_file": str(server_files[1])}
+    backends = tuple(model.address for model in models)
+    serve(
+        ranker={"backends": backends, "access": access | {"token_file": str(token_file)}},
+        server={"tls": tls, "token_file": str(token_file)},
+    )
+    request = ranker_pb2.RankRequest(user_id="u1", candidates=ITEM_IDS)
+    with grpc.secure_channel(f"127.0.0.1:{serve.port}", grpc.ssl_channel_credentials(authority.file.read_bytes())) as channel:
+        rank = ranker_pb2_grpc.RankerStub(channel).Rank
+        response = rank(request, timeout=5.0, metadata=(("authorization", "Bearer secret"),))
+        assert not response.is_degraded
+        check_items(response.items, ranked_by_hand(7, "u1", ITEM_IDS))
+        assert status_of(lambda: rank(request, timeout=5.0))[0] == "UNAUTHENTICATED"
+    with grpc.insecure_channel(f"127.0.0.1:{serve.port}") as channel:
+        assert status_of(lambda: ranker_pb2_grpc.RankerStub(channel).Rank(request, timeout=5.0))[0] == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("access", "message"),
+    [
+        ({"ca_file": "/nowhere"}, r"serving.ranker.access.ca_file must name a readable file. Received: /nowhere: "),
+        ({"token_file": "/nowhere"}, r"serving.ranker.access.token_file must name a readable file. Received: /nowhere: "),
+        ({"token_file": "/dev/null"}, r"/dev/null: must hold a token. Received: none"),
+    ],
+)
+def test_files_of_access_that_cannot_be_used_are_named(access, message):
+    with pytest.raises(ServerFileError, match=message):
+        Backend("127.0.0.1:1", "ranker", 16, BackendAccessConfig(**access))
+
+
+@pytest.mark.parametrize(
+    ("access", "message"),
+    [
+        ({"ca_file": "a", "key_file": "b"}, r"certificate_file and key_file must be given together. Received: None and b"),
+        ({"server_name": "a"}, r"certificate_file and server_name need ca_file: without it nothing is encrypted"),
+    ],
+)
+def test_access_that_is_not_whole_is_refused(access, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        BackendAccessConfig(**access)
