@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from data.report import LABEL_COUNTS_SCHEMA
+from models.warm_start_report import WarmStartReport
 from pipeline.config import Config
 from pipeline.report.page import render
 from pipeline.report.run_report import STOPPED, Verdict
@@ -141,6 +142,15 @@ def test_a_comparison_that_was_void_is_not_told_as_a_first_model(config):
     text = render(report)
     assert "Every floor was reached; with the model in service there was no comparison." in text
     assert "There was no model in service" not in text
+
+
+def test_a_warm_start_that_was_none_says_why(config):
+    report = run_report(config)
+    cold = WarmStartReport("/models/17", {}, 0, {}, "it has no assets.extra/inputs.json")
+    text = render(dataclasses.replace(report, history=dataclasses.replace(report.history, warm_start=cold)))
+    assert "Began anew and not from <code>/models/17</code>, as it has no assets.extra/inputs.json." in text
+    assert "taken over" not in text
+    assert "variables taken over whole" in render(report)
 
 
 def test_text_of_the_run_cannot_become_markup(tree):

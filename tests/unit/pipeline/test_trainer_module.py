@@ -132,6 +132,10 @@ REPORT = WarmStartReport("/models/17", {"x": CopiedRows(1, 2, 3)}, 4, {"y": "abs
             "3 epochs, epoch 2 kept, from the model in service; 300 rows/s; loss: click 0.4000",
         ),
         (
+            {"warm_start": WarmStartReport("/models/17", {}, 0, {}, "it has no inputs.json")},
+            "2 epochs, anew and not from the model in service, as it has no inputs.json; 300 rows/s; loss: click 0.4000",
+        ),
+        (
             {"refit": Course((epoch(rows=900, click=0.35),), (), 1, False)},
             "1 epoch, on validation rows too; 450 rows/s; loss: click 0.3500",
         ),
