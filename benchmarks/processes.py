@@ -10,7 +10,8 @@ import threading
 
 _POLL_SECONDS = 0.05
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1", "PYTHONWARNINGS": "ignore"}
+# Environment of a process whose output is read.
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 class ProcessError(Exception):
@@ -47,7 +48,7 @@ def measure(command, timeout_seconds, folder=None):
     """
     with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=errors, cwd=folder, env={**os.environ, **_QUIET}, start_new_session=True
+            command, stdout=output, stderr=errors, cwd=folder, env={**os.environ, **QUIET}, start_new_session=True
         )
         has_ended = threading.Event()
         peaks = [0]

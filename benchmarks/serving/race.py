@@ -1,0 +1,253 @@
+"""Every contender on the same requests, in turn, and what comes out as figures."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import statistics
+import sys
+
+import numpy as np
+
+from benchmarks.figures import PROJECT, Figure
+from benchmarks.processes import measure
+from benchmarks.serving.artifact import draw_messages, publish_in_redis
+from benchmarks.serving.load import Load, Requests
+from benchmarks.serving.servers import running, running_redis
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+RANK = "/smalltowers.ranker.Ranker/Rank"
+IN_PROCESS, SERVER, PLAIN, EXAMPLES = "in_process", "server", "plain_servicer", "server_examples"
+RANKER_SQLITE, RANKER_REDIS = "ranker_sqlite", "ranker_redis"
+
+CANDIDATES = (1, 100, 500)
+LATENCY_CANDIDATES, THROUGHPUT_CANDIDATES = 500, 100
+NUM_REQUESTS = 50
+NUM_CLIENTS = 4
+OPEN_SHARE = 0.5  # of what the server answered in a closed loop
+TIMEOUT_SECONDS = 600
+MIB = 1 << 20
+
+GREATEST_MEDIAN, GREATEST_TAIL, GREATEST_RANKER_MEDIAN = 1.3, 2.0, 2.0
+LEAST_SIGNATURE_SPEED, LEAST_REQUEST_RATIO, LEAST_THROUGHPUT = 2.0, 5.0, 0.6
+
+
+class UnansweredError(Exception):
+    """Requests failed: what the others took then says nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One contender under one load.
+
+    Attributes:
+        p50_ms: median latency.
+        p99_ms: 99th percentile.
+        per_second: answered requests.
+    """
+
+    p50_ms: float
+    p99_ms: float
+    per_second: float
+
+    @classmethod
+    def of(cls, name, load):
+        """Percentiles of a load.
+
+        Args:
+            name: of the contender.
+            load: `Load`.
+
+        Returns:
+            `Measured`.
+
+        Raises:
+            UnansweredError: If a request failed, or none was answered.
+        """
+        if load.num_failed or not load.seconds:
+            raise UnansweredError(f"{name} must answer every request. Received: {load.num_failed or 'no answer'}")
+        p50_ms, p99_ms = 1_000 * np.percentile(load.seconds, [50, 99])
+        return cls(float(p50_ms), float(p99_ms), load.per_second)
+
+
+class Race:
+    """Servers that run side by side, idle but for the one that is asked, and requests for each of them.
+
+    Args:
+        config: `pipeline.config.Config` of the job that is served.
+        model_folder: of its SavedModel.
+        folder: `pathlib.Path` for requests and logs.
+        num_seconds: of each load.
+        seed: of the requests.
+        say: called with what happens now.
+    """
+
+    def __init__(self, config, model_folder, folder, num_seconds, seed, say):
+        self._config, self._model_folder, self._folder = config, model_folder, folder
+        self._num_seconds, self._seed, self._say = num_seconds, seed, say
+        self._files, self._stack = {}, contextlib.ExitStack()
+        self.servers, self.request_bytes = {}, {}
+
+    def __enter__(self):
+        self._say("Servers start ...")
+        with contextlib.ExitStack() as stack:
+            url = stack.enter_context(running_redis(self._folder))
+            for name, store in ((RANKER_SQLITE, "sqlite"), (RANKER_REDIS, "redis")):
+                served = self._served(name, store, url)
+                if store == "redis":
+                    publish_in_redis(served)
+                path = self._folder / f"{name}.json"
+                path.write_text(served.model_dump_json())
+                folder = self._folder / name
+                folder.mkdir()
+                module = "benchmarks.serving.product_server"
+                self.servers[name] = stack.enter_context(running(module, [path], folder))
+            plain = running("benchmarks.serving.plain_server", [self._model_folder], self._folder)
+            self.servers[PLAIN] = stack.enter_context(plain)
+            self._write_requests()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def _served(self, name, store, redis_url):
+        serving = self._config.serving
+        own = {
+            "port": 0,
+            "max_candidates": max(CANDIDATES),
+            "features": serving.features.model_copy(update={"store": store, "redis_url": redis_url}),
+            "ranker": serving.ranker.model_copy(update={"port": 0}),
+            "exposure": serving.exposure.model_copy(update={"folder": str(self._folder / name / "exposures")}),
+        }
+        return self._config.model_copy(update={"serving": serving.model_copy(update=own)})
+
+    def _write_requests(self):
+        addresses = {
+            name: {each: f"127.0.0.1:{port}" for each, port in server.ports.items()} for name, server in self.servers.items()
+        }
+        for count in CANDIDATES:
+            drawn = draw_messages(self._config, self._model_folder, NUM_REQUESTS, count, self._seed)
+            asked = {
+                SERVER: Requests(addresses[RANKER_SQLITE]["model"], PREDICT, drawn.rank),
+                EXAMPLES: Requests(addresses[RANKER_SQLITE]["model"], PREDICT, drawn.examples),
+                PLAIN: Requests(addresses[PLAIN]["model"], PREDICT, drawn.rank),
+                **{name: Requests(addresses[name]["ranker"], RANK, drawn.ranker) for name in (RANKER_SQLITE, RANKER_REDIS)},
+            }
+            for name, requests in asked.items():
+                self._files[name, count] = self._folder / f"{name}_{count}.requests"
+                requests.write(self._files[name, count])
+            self.request_bytes[count] = {name: statistics.fmean(map(len, asked[name].messages)) for name in (SERVER, EXAMPLES)}
+
+    def in_process(self, num_threads):
+        """The signature `rank` in a fresh process.
+
+        Args:
+            num_threads: that call.
+
+        Returns:
+            `Measured` by number of candidates.
+        """
+        self._say(f"{IN_PROCESS}, threads: {num_threads} ...")
+        files = [str(self._files[SERVER, count]) for count in CANDIDATES]
+        arguments = [str(self._model_folder), str(num_threads), str(self._num_seconds), *files]
+        loads = json.loads(self._run("in_process", arguments))
+        return {count: Measured.of(IN_PROCESS, Load(**load)) for count, load in zip(CANDIDATES, loads, strict=True)}
+
+    def load(self, name, num_candidates, mode="closed", amount=1):
+        """A server under load.
+
+        Args:
+            name: of the contender.
+            num_candidates: of each request.
+            mode: "closed" or "open".
+            amount: clients or requests a second.
+
+        Returns:
+            `Measured`.
+        """
+        self._say(f"{name}, candidates: {num_candidates}, {mode} {amount:g} ...")
+        arguments = [str(self._files[name, num_candidates]), mode, str(amount), str(self._num_seconds)]
+        return Measured.of(name, Load(**json.loads(self._run("load", arguments))))
+
+    def _run(self, module, arguments):
+        command = [sys.executable, "-m", f"benchmarks.serving.{module}", *arguments]
+        return measure(command, TIMEOUT_SECONDS, PROJECT).output.splitlines()[-1]
+
+
+def run_once(race):
+    """Every measurement once.
+
+    Args:
+        race: `Race` whose servers run.
+
+    Returns:
+        `Measured` by (contender, number of candidates, "closed", "busy" or "open").
+    """
+    found = {(IN_PROCESS, count, "closed"): each for count, each in race.in_process(1).items()}
+    for count in CANDIDATES:
+        for name in (SERVER, EXAMPLES, PLAIN, RANKER_SQLITE, RANKER_REDIS):
+            found[name, count, "closed"] = race.load(name, count)
+    count, num_threads = THROUGHPUT_CANDIDATES, len(os.sched_getaffinity(0))
+    found[IN_PROCESS, count, "busy"] = race.in_process(num_threads)[count]
+    for name in (SERVER, PLAIN, RANKER_SQLITE, RANKER_REDIS):
+        busy = found[name, count, "busy"] = race.load(name, count, "closed", NUM_CLIENTS)
+        found[name, count, "open"] = race.load(name, count, "open", round(OPEN_SHARE * busy.per_second, 1))
+    return found
+
+
+def race_figures(race, num_repeats):
+    """Figures of all contenders over repeats.
+
+    Args:
+        race: `Race` whose servers run.
+        num_repeats: at least 1.
+
+    Returns:
+        Dict of `Figure` by name.
+    """
+    repeats = [run_once(race) for _ in range(num_repeats)]
+    figures = _target_figures(repeats, race.request_bytes)
+    for name, count, load in repeats[0]:
+        measured = [repeat[name, count, load] for repeat in repeats]
+        title = f"{name}_{count}_{load}"
+        figures[f"{title}_p50"] = Figure.of_repeats([each.p50_ms for each in measured], "ms")
+        figures[f"{title}_p99"] = Figure.of_repeats([each.p99_ms for each in measured], "ms")
+        figures[f"{title}_rate"] = Figure.of_repeats([each.per_second for each in measured], "1/s")
+    for name, server in race.servers.items():
+        figures[f"{name}_memory"] = Figure(server.bytes / MIB, "MiB")
+    return figures
+
+
+def _target_figures(repeats, request_bytes):
+    def ratios(first, second, value):
+        return [value(repeat[first]) / value(repeat[second]) for repeat in repeats]
+
+    def p50(measured):
+        return measured.p50_ms
+
+    count = LATENCY_CANDIDATES
+    ceiling, server = (IN_PROCESS, count, "closed"), (SERVER, count, "closed")
+    busy = THROUGHPUT_CANDIDATES, "busy"
+    sizes = request_bytes[count]
+    ranker = {
+        f"{name}_p50_over_ceiling": Figure.of_repeats(
+            ratios((name, count, "closed"), ceiling, p50), "x", at_most=GREATEST_RANKER_MEDIAN
+        )
+        for name in (RANKER_SQLITE, RANKER_REDIS)
+    }
+    return {
+        "server_p50_over_ceiling": Figure.of_repeats(ratios(server, ceiling, p50), "x", at_most=GREATEST_MEDIAN),
+        "server_p99_over_ceiling": Figure.of_repeats(
+            ratios(server, ceiling, lambda each: each.p99_ms), "x", at_most=GREATEST_TAIL
+        ),
+        "rank_speed_over_examples": Figure.of_repeats(
+            ratios((EXAMPLES, count, "closed"), server, p50), "x", at_least=LEAST_SIGNATURE_SPEED
+        ),
+        "examples_bytes_over_rank": Figure(sizes[EXAMPLES] / sizes[SERVER], "x", at_least=LEAST_REQUEST_RATIO),
+        **ranker,
+        "server_rate_over_ceiling": Figure.of_repeats(
+            ratios((SERVER, *busy), (IN_PROCESS, *busy), lambda each: each.per_second), "", at_least=LEAST_THROUGHPUT
+        ),
+        "server_p50_over_plain": Figure.of_repeats(ratios(server, (PLAIN, count, "closed"), p50), "x"),
+    }
