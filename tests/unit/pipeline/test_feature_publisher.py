@@ -13,14 +13,16 @@ from pipeline.components.artifacts import FeatureTables, PublishedFeatures
 from pipeline.components.feature_publisher import Executor
 from serving.features import tables
 from serving.features.config import FeaturesConfig
-from serving.features.sqlite_store import SQLITE_FILE
+from serving.features.redis_store import RedisStore
+from serving.features.sqlite_store import SQLITE_FILE, SqliteStore
+from tests.conformance.redis_server import running_redis
 
 
 @pytest.fixture
 def publish(tmp_path):
     """Publishes files, given by name; gives back what is on record of it."""
 
-    def run(files, is_pushed=True):
+    def run(files, is_pushed=True, features=None):
         made = {"source": FeatureTables(), "push": standard_artifacts.PushedModel(), "published": PublishedFeatures()}
         for name, artifact in made.items():
             artifact.uri = str(tmp_path / f"{name}_{len(list(tmp_path.iterdir()))}")
@@ -30,7 +32,7 @@ def publish(tmp_path):
                 file.write(content)
         made["push"].set_int_custom_property("pushed", int(is_pushed))
         inputs = {"feature_tables": [made["source"]], "pushed_model": [made["push"]]}
-        properties = {"destination": str(tmp_path / "features"), "features": FeaturesConfig().model_dump_json()}
+        properties = {"destination": str(tmp_path / "features"), "features": (features or FeaturesConfig()).model_dump_json()}
         Executor().Do(inputs, {"published": [made["published"]]}, properties)
         return json.loads((tmp_path / made["published"].uri / "published.json").read_text())
 
@@ -101,3 +103,31 @@ def test_tables_go_with_the_model(publish, tmp_path, is_pushed):
     record = publish(publication("tag"), is_pushed)
     assert (record["published"], record["destination"]) == (is_pushed, str(tmp_path / "features"))
     assert (tmp_path / "features").exists() == is_pushed
+
+
+def test_the_store_holds_what_the_tables_hold(publish, tmp_path):
+    record = publish(publication("tag"))
+    store = SqliteStore(tmp_path / "features" / SQLITE_FILE)
+    features = store.current()
+    assert features.version == record["version"] > 1_700_000_000_000
+    user = features.user_features("u")
+    assert (user.is_known, user.histories[0].of("t").tolist(), user.histories[0].of("x").tolist()) == (True, [1, 2], [0, 0])
+    assert features.items(["i"]) == [{"item_id": "i", "tag": "t", "author": "a"}]
+    store.close()
+    assert publish(publication("tag"))["version"] > record["version"]
+    assert publish(publication("tag"), is_pushed=False)["version"] is None
+
+
+@pytest.mark.parametrize("kind", ["tables", "redis"])
+def test_the_store_is_the_configured_one(publish, tmp_path, kind):
+    if kind == "tables":
+        assert publish(publication(), features=FeaturesConfig(store=kind))["published"]
+    else:
+        (tmp_path / "redis").mkdir()
+        with running_redis(tmp_path / "redis") as server:
+            config = FeaturesConfig(store=kind, redis_url=server.url)
+            record = publish(publication(), features=config)
+            store = RedisStore(config)
+            assert (store.current().version, store.current().user_features("u").is_known) == (record["version"], True)
+            store.close()
+    assert not (tmp_path / "features" / SQLITE_FILE).exists()
