@@ -76,6 +76,7 @@ class ModelVersions:
         self._refresh_lock = threading.Lock()
         self._version_by_number = {}
         self._newest = None
+        self._closers = []
 
     @property
     def name(self):
@@ -119,9 +120,13 @@ class ModelVersions:
                 self._let_go(lambda number: number not in served)
 
     def unload(self):
-        """Lets go of every version; calls that run keep theirs until they end."""
+        """Lets go of every version; returns when those that no call uses have left memory. Others leave with their calls."""
         with self._refresh_lock:
             self._let_go(lambda number: True)
+        with self._lock:
+            closers, self._closers = self._closers, []
+        for closer in closers:
+            closer.join()
 
     @contextlib.contextmanager
     def use(self, number=None) -> collections.abc.Iterator[object]:
@@ -250,7 +255,9 @@ class ModelVersions:
         if version.state is VersionState.UNLOADING and version.num_in_flight == 0:
             version.state, model, version.model = VersionState.END, version.model, None
             # Freeing a large model takes time that the caller of the last answer need not wait for.
-            threading.Thread(target=model.close, name="model-unload", daemon=True).start()
+            closer = threading.Thread(target=model.close, name="model-unload", daemon=True)
+            closer.start()
+            self._closers = [each for each in self._closers if each.is_alive()] + [closer]
 
 
 def not_found(model_name, number):

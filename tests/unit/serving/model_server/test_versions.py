@@ -138,8 +138,12 @@ def test_unloading_ends_every_version(make, tmp_path):
     write_fake_version(tmp_path, 1)
     versions = make()
     versions.refresh()
+    with versions.use() as model:
+        pass
     versions.unload()
     assert states(versions) == {1: END}
+    # A process that ended while TensorFlow frees a session would be aborted.
+    assert model.is_closed
     with pytest.raises(RequestError, match=r"Servable not found for request: Latest\(ranker\)"):
         served(versions)
 
