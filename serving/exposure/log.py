@@ -10,8 +10,10 @@ import threading
 import time
 
 from serving.errors import ExposureLogError
-from serving.exposure.record import exposure_lines
+from serving.exposure.record import Exposure, exposure_lines
 from serving.exposure.segments import Segment, recover_segments
+
+_GATHER_SECONDS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class ExposureCounts:
 class _Entry:
     """An answer on its way; guarded by the lock of `ExposureLog`."""
 
-    lines: bytes
+    exposure: Exposure
     is_writing: bool = False
     is_synced: bool = False
 
@@ -84,7 +86,7 @@ class ExposureLog:
         Raises:
             ExposureLogError: If there was no room, or it was not safe in time; it is not logged then.
         """
-        entry = _Entry(exposure_lines(exposure))
+        entry = _Entry(exposure)
         deadline = time.monotonic() + timeout_seconds
         with self._changed:
             if self._config.when_full == "wait":
@@ -92,7 +94,9 @@ class ExposureLog:
             if self._is_closing or not self._has_room():
                 raise self._refused_error()
             self._queue.append(entry)
-            self._changed.notify_all()
+            # Each waking of the writer takes the interpreter from who answers: what need not be safe at once is gathered.
+            if self._config.sync_seconds == 0 or len(self._queue) == 1 or self._is_half_full():
+                self._changed.notify_all()
             if self._config.sync_seconds == 0:
                 self._changed.wait_for(lambda: entry.is_synced, max(deadline - time.monotonic(), 0))
                 # What is on its way to the disk can no longer be taken back, and the disk's answer is near.
@@ -142,6 +146,9 @@ class ExposureLog:
     def _has_room(self):
         return len(self._queue) + self._num_in_attempt < self._config.queue_records
 
+    def _is_half_full(self):
+        return 2 * len(self._queue) >= self._config.queue_records
+
     def _refused_error(self):
         self._refused += 1
         cause = "answers come faster than they are written"
@@ -155,6 +162,9 @@ class ExposureLog:
         while not self._is_abandoned:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._is_closing, self._seconds_until_due())
+                if self._queue and self._config.sync_seconds > 0:
+                    gather_seconds = min(_GATHER_SECONDS, self._config.sync_seconds)
+                    self._changed.wait_for(lambda: self._is_half_full() or self._is_closing, gather_seconds)
                 entries, is_closing = list(self._queue), self._is_closing
                 self._queue.clear()
                 self._num_in_attempt = len(entries)
@@ -188,7 +198,7 @@ class ExposureLog:
             self._segment.rewind()
             self._must_rewind = False
         if entries:
-            self._segment.write(b"".join(entry.lines for entry in entries))
+            self._segment.write(b"".join(exposure_lines(entry.exposure) for entry in entries))
             self._opened_at = self._opened_at or time.monotonic()
         now = time.monotonic()
         is_old = self._opened_at is not None and now >= self._opened_at + self._config.segment_seconds
