@@ -73,10 +73,14 @@ def read_signatures(signature_defs):
         signature_defs: `SignatureDef` by name.
 
     Returns:
-        `Signature` by name; without those that have no outputs, such as the one that initializes a model, or an input or
-        output that is no dense tensor.
+        `Signature` by name; without those that take nothing, such as the one that initializes a model, give nothing, or have
+        an input or output that is no dense tensor.
     """
-    return {name: _signature(name, each) for name, each in signature_defs.items() if each.outputs and _is_dense(each)}
+    return {
+        name: _signature(name, each)
+        for name, each in signature_defs.items()
+        if each.inputs and each.outputs and _is_dense(each)
+    }
 
 
 def _is_dense(signature_def):
@@ -95,7 +99,7 @@ def _signature(name, signature_def):
         outputs=outputs,
         feeds=tuple(spec.tensor for spec in inputs.values()),
         fetches=tuple(dict.fromkeys(outputs.values())),
-        is_batchable=bool(inputs) and all(_has_rows(info.tensor_shape) for info in infos),
+        is_batchable=all(_has_rows(info.tensor_shape) for info in infos),
     )
 
 

@@ -1,4 +1,5 @@
 import threading
+import urllib.request
 
 import grpc
 import pytest
@@ -10,6 +11,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 from serving.errors import ListenError, ModelUnavailableError, ServerFileError
 from serving.model_server.answers import answers_errors, caller_of
 from serving.model_server.config import ModelServerConfig
+from serving.model_server.metrics import PATH
 from serving.model_server.reflection import MAX_STREAMS
 from serving.model_server.server import ModelServer
 from tests.conformance.tiny_model import example, predict_request, write_version
@@ -228,3 +230,21 @@ def test_streams_of_reflection_cannot_take_all_threads(channel):
     with pytest.raises(grpc.RpcError, match="at most 4 clients"):
         next(stub.ServerReflectionInfo(questions(), timeout=10))
     has_ended.set()
+
+
+def test_a_server_with_other_settings(config, saved_models):
+    settings = ModelServerConfig(settle_seconds=0, num_versions=2, has_reflection=False, metrics_port=0)
+    server = ModelServer(config.model_copy(update={"server": settings}), saved_models)
+    with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        answered = [stub.Predict(predict_request(example(), version=each), timeout=10) for each in (1, 2)]
+        assert [response.model_spec.version.value for response in answered] == [1, 2]
+        stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([]), timeout=10)
+        with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
+            next(stream)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}{PATH}", timeout=10) as page:
+            assert b':tensorflow:serving:request_count{model_name="ranker",status="OK"} 2.0' in page.read()
+    taken = settings.model_copy(update={"metrics_port": server.metrics_port})
+    with pytest.raises(ListenError, match=r"serving\.server\.metrics_port must be free here"):
+        ModelServer(config.model_copy(update={"server": taken}), saved_models).start()
+    server.stop(grace_seconds=0)
