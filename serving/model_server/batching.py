@@ -6,7 +6,7 @@ import time
 
 from serving.errors import RequestError
 from serving.model_server.batches import merged, num_rows, padded_size, row_shapes, split
-from serving.model_server.runners import QUEUE_IS_FULL
+from serving.model_server.runners import QUEUE_IS_FULL, Admission
 
 
 class _Task:
@@ -55,13 +55,15 @@ class BatchingRunner:
     Where TF Serving fails a whole batch, only the request that is to blame fails here.
     """
 
-    def __init__(self, limits, metrics):
+    def __init__(self, limits, max_calls, metrics):
         """A runner whose threads wait for work.
 
         Args:
             limits: `config_files.BatchingLimits`.
+            max_calls: calls in all queues together; each holds a thread of the server until it is answered.
             metrics: `metrics.ServerMetrics`.
         """
+        self.admission = Admission(max_calls)
         self._limits = limits
         self._metrics = metrics
         self._changed = threading.Condition()
@@ -92,10 +94,11 @@ class BatchingRunner:
         limit = self._limits.max_batch_size
         if task.num_rows > limit:
             raise RequestError("INVALID_ARGUMENT", f"Task size {task.num_rows} is larger than maximum input batch size {limit}")
-        with self._changed:
-            self._enqueue(task)
-            self._changed.notify()
-        return task.result()
+        with self.admission:
+            with self._changed:
+                self._enqueue(task)
+                self._changed.notify()
+            return task.result()
 
     def close(self):
         """Runs what is enqueued and ends the threads."""

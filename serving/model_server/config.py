@@ -29,7 +29,8 @@ class ModelServerConfig(FrozenConfig):
         allow_version_labels_for_unavailable_models: whether a label that is new may name a version that is not loaded.
         settle_seconds: how long the files of a version must have been unchanged before it is loaded.
         batching_parameters_file: TF Serving's BatchingParameters as text; None for no batching.
-        max_waiting: calls that wait while `serving.max_workers` run, without batching; one more is refused at once.
+        max_waiting: calls that wait while `serving.max_workers` run, or beyond these in the queues of batching; one more is
+            refused at once.
         max_rows: most rows of one input of a request.
         grace_seconds: how long running calls may take after the order to stop.
         metrics_port: port of the Prometheus page, on the host of the service, 0 lets the system choose; None for no page.

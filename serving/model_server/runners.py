@@ -62,6 +62,30 @@ class Work:
     is_batchable: bool
 
 
+class Admission:
+    """A room for so many calls; `with` one more than that is refused at once."""
+
+    def __init__(self, max_calls):
+        """An empty room.
+
+        Args:
+            max_calls: that may be inside.
+        """
+        self._max_calls = max_calls
+        self._lock = threading.Lock()
+        self.num_calls = 0
+
+    def __enter__(self):
+        with self._lock:
+            if self.num_calls >= self._max_calls:
+                raise RequestError("UNAVAILABLE", QUEUE_IS_FULL)
+            self.num_calls += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self.num_calls -= 1
+
+
 class DirectRunner:
     """Runs work in the thread that brings it, so many at a time; a few wait, one more is refused at once."""
 
@@ -72,9 +96,7 @@ class DirectRunner:
             max_running: runs at the same time.
             max_waiting: calls that may wait for one of them to end.
         """
-        self._max_inside = max_running + max_waiting
-        self._num_inside = 0
-        self._lock = threading.Lock()
+        self.admission = Admission(max_running + max_waiting)
         self._running = threading.BoundedSemaphore(max_running)
 
     def run(self, work, caller):
@@ -90,11 +112,7 @@ class DirectRunner:
         Raises:
             RequestError: If too many wait, if nobody wants the answer any more, or if the model refuses.
         """
-        with self._lock:
-            if self._num_inside >= self._max_inside:
-                raise RequestError("UNAVAILABLE", QUEUE_IS_FULL)
-            self._num_inside += 1
-        try:
+        with self.admission:
             if not self._running.acquire(blocking=False) and not self._running.acquire(timeout=caller.remaining_seconds):
                 caller.require_wanted()
                 raise RequestError("DEADLINE_EXCEEDED", "the deadline passed before the model could run")
@@ -103,9 +121,6 @@ class DirectRunner:
                 return work.model.run(work.feeds, work.arrays, work.fetches)
             finally:
                 self._running.release()
-        finally:
-            with self._lock:
-                self._num_inside -= 1
 
     def close(self):
         """Nothing to end: no thread is the runner's own."""

@@ -66,9 +66,10 @@ class ModelServer:
         self._catalog = ModelCatalog(models, self._load, self._server_config, config.poll_seconds, self._tell_health)
         self._metrics.know_models(lambda: self._catalog.is_available_by_name)
         credentials = self._server_config.tls and server_credentials(self._server_config.tls)
-        self._server, self._credentials = self._new_server(limits), credentials
+        max_calls = config.max_workers + self._server_config.max_waiting
+        self._server, self._credentials = self._new_server(max_calls), credentials
         self._runner = (
-            BatchingRunner(limits, self._metrics)
+            BatchingRunner(limits, max_calls, self._metrics)
             if limits
             else DirectRunner(config.max_workers, self._server_config.max_waiting)
         )
@@ -141,14 +142,8 @@ class ModelServer:
         policy = VersionPolicy(num_latest=self._server_config.num_versions)
         return [ServedModel(self._config.model_name, pathlib.Path(base_path), policy)]
 
-    def _new_server(self, limits):
-        # With batching a call holds its thread while it waits in a queue: as many as fill the queues, within reason.
-        num_waiting = self._server_config.max_waiting
-        if limits:
-            num_waiting = max(num_waiting, limits.num_batch_threads + limits.max_enqueued_batches)
-        workers = futures.ThreadPoolExecutor(
-            self._config.max_workers + num_waiting + _SPARE_THREADS, thread_name_prefix="answer"
-        )
+    def _new_server(self, max_calls):
+        workers = futures.ThreadPoolExecutor(max_calls + _SPARE_THREADS, thread_name_prefix="answer")
         tokens = self._server_config.token_file and read_tokens(self._server_config.token_file)
         options = [
             ("grpc.max_receive_message_length", self._config.max_message_mib * MIB),

@@ -37,8 +37,8 @@ def pool():
 def make():
     runners = []
 
-    def runner(**limits):
-        runners.append(BatchingRunner(BatchingLimits(**{"num_batch_threads": 1, **limits}), ServerMetrics()))
+    def runner(max_calls=100, **limits):
+        runners.append(BatchingRunner(BatchingLimits(**{"num_batch_threads": 1, **limits}), max_calls, ServerMetrics()))
         return runners[-1]
 
     yield runner
@@ -111,6 +111,17 @@ def test_a_full_queue_refuses_at_once(make, pool, busy, wait_until):
     other = pool.submit(runner.run, work(model, 5, feeds=("third",)), Caller())
     model.may_run.set()
     assert results([*answers, other]) == [[0], [2, 4], [2, 4], [10]]
+
+
+def test_more_calls_than_there_are_threads_for_are_refused_at_once(make, pool, busy, wait_until):
+    model, runner = FakeModel(), make(max_calls=2)
+    answers = [busy(runner, model), pool.submit(runner.run, work(model, 1), Caller())]
+    wait_until(lambda: enqueued(runner) == [1])
+    with pytest.raises(RequestError, match=QUEUE_IS_FULL):
+        runner.run(work(model, 2), Caller())
+    model.may_run.set()
+    assert results(answers) == [[0], [2]]
+    assert runner.run(work(model, 2), Caller())[0].tolist() == [4]
 
 
 def test_work_larger_than_a_batch_is_refused(make):
@@ -195,7 +206,7 @@ def test_empty_requests_are_answered(make):
 
 def test_closing_runs_what_is_enqueued(pool):
     model = FakeModel()
-    runner = BatchingRunner(BatchingLimits(num_batch_threads=1, batch_timeout_micros=LONG_MICROS), ServerMetrics())
+    runner = BatchingRunner(BatchingLimits(num_batch_threads=1, batch_timeout_micros=LONG_MICROS), 9, ServerMetrics())
     answer = pool.submit(runner.run, work(model, 1), Caller())
     while not enqueued(runner):
         pass

@@ -188,7 +188,7 @@ def test_stopping_under_load_ends_what_runs_and_refuses_the_rest_by_status(start
         wait_until(lambda: load.num_answers > 20)
         slow.clear()
         seen = load.num_answers
-        wait_until(lambda: server._runner._num_inside == 4)
+        wait_until(lambda: server._runner.admission.num_calls == 4)
         stopper = threading.Thread(target=server.stop)
         stopper.start()
         slow.set()

@@ -31,7 +31,7 @@ def test_so_many_run_so_many_wait_and_one_more_is_refused_at_once(pool, wait_unt
     model, runner = FakeModel(), DirectRunner(max_running=2, max_waiting=3)
     model.may_run.clear()
     answers = [pool.submit(runner.run, work(model), Caller()) for _ in range(5)]
-    wait_until(lambda: runner._num_inside == 5)
+    wait_until(lambda: runner.admission.num_calls == 5)
     with pytest.raises(RequestError, match=QUEUE_IS_FULL) as raised:
         runner.run(work(model), Caller())
     assert raised.value.status == "UNAVAILABLE"
