@@ -198,7 +198,7 @@ class ExposureLog:
             self._segment.rewind()
             self._must_rewind = False
         if entries:
-            self._segment.write(b"".join(exposure_lines(entry.exposure) for entry in entries))
+            self._segment.write(exposure_lines(*(entry.exposure for entry in entries)))
             self._opened_at = self._opened_at or time.monotonic()
         now = time.monotonic()
         is_old = self._opened_at is not None and now >= self._opened_at + self._config.segment_seconds

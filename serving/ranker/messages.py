@@ -1,10 +1,17 @@
 """Between the protocol's messages and queries and answers."""
 
 import math
+import struct
 
 from serving.errors import CandidateError, FeatureValueError
 from serving.protos import ranker_pb2
 from serving.ranker.answering import Query
+from serving.ranker.tensors import varint
+
+# Tags of ranker.proto: RankResponse.items; RankedItem's item_id, its four numbers, is_known.
+_ITEMS_TAG, _ITEM_ID_TAG = b"\x12", b"\x0a"
+_CLICK_TAG, _WATCH_TAG, _SATISFACTION_TAG, _SCORE_TAG, _KNOWN_TAG = 0x11, 0x19, 0x21, 0x29, 0x30
+_ITEM_NUMBERS = struct.Struct("<BdBdBdBdBB")
 
 
 def query_of(request, timeout_seconds, max_candidates):
@@ -44,8 +51,10 @@ def query_of(request, timeout_seconds, max_candidates):
     )
 
 
-def response_of(answer, start=0, stop=None):
-    """The message of an answer, or of a stretch of it.
+def response_bytes(answer, start=0, stop=None):
+    """The message of an answer, or of a stretch of it, as it travels.
+
+    Made here, as protobuf takes four times as long for a message of 500 items.
 
     Args:
         answer: `serving.ranker.answering.Answer`.
@@ -53,17 +62,10 @@ def response_of(answer, start=0, stop=None):
         stop: the item behind the last; None for the end.
 
     Returns:
-        `RankResponse`.
+        Bytes of a `RankResponse`.
     """
-    item = ranker_pb2.RankedItem
-    rows = zip(answer.items[start:stop], answer.are_known[start:stop], strict=True)
-    return ranker_pb2.RankResponse(
+    head = ranker_pb2.RankResponse(
         request_id=answer.request_id,
-        # In the order of the fields of `ShownItem`: by name it would take twice as long.
-        items=[
-            item(item_id=row[0], click=row[1], watch_seconds=row[2], satisfaction=row[3], score=row[4], is_known=is_known)
-            for row, is_known in rows
-        ],
         arm=answer.arm,
         model_version=answer.model_version,
         features_version=answer.features_version,
@@ -72,6 +74,16 @@ def response_of(answer, start=0, stop=None):
         is_known_user=answer.is_known_user,
         num_unknown_items=answer.num_unknown_items,
     )
+    pieces = [head.SerializeToString()]
+    for item, is_known in zip(answer.items[start:stop], answer.are_known[start:stop], strict=True):
+        item_id = item[0].encode()
+        numbers = _ITEM_NUMBERS.pack(
+            _CLICK_TAG, item[1], _WATCH_TAG, item[2], _SATISFACTION_TAG, item[3], _SCORE_TAG, item[4], _KNOWN_TAG, is_known
+        )
+        id_length = varint(len(item_id))
+        size = 1 + len(id_length) + len(item_id) + len(numbers)
+        pieces += (_ITEMS_TAG, varint(size), _ITEM_ID_TAG, id_length, item_id, numbers)
+    return b"".join(pieces)
 
 
 def value_message(value):

@@ -18,10 +18,10 @@ from serving.errors import (
 from serving.exposure.log import ExposureLog
 from serving.features.opening import open_store
 from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
-from serving.protos import ranker_pb2_grpc
+from serving.protos import ranker_pb2
 from serving.ranker.answering import Answering
 from serving.ranker.backend import MIB, Backend
-from serving.ranker.messages import query_of, response_of
+from serving.ranker.messages import query_of, response_bytes
 from serving.ranker.replicas import Replicas
 
 SERVICE_NAME = "smalltowers.ranker.Ranker"
@@ -43,8 +43,8 @@ def _status_of(error):
     return next((status for type_, status in _STATUS_BY_ERROR.items() if isinstance(error, type_)), grpc.StatusCode.INTERNAL)
 
 
-class RankerServicer(ranker_pb2_grpc.RankerServicer):
-    """Answers `Rank` and `RankStream`."""
+class RankerServicer:
+    """Answers `Rank` and `RankStream` with messages in bytes."""
 
     def __init__(self, config, answering):
         """A servicer.
@@ -63,9 +63,9 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
             context: of the call.
 
         Returns:
-            `RankResponse`.
+            Bytes of a `RankResponse`.
         """
-        return response_of(self._answer(request, context, self._config.max_candidates))
+        return response_bytes(self._answer(request, context, self._config.max_candidates))
 
     def RankStream(self, request, context):  # noqa: N802, the stub's name
         """One ranking of more candidates, best first, in several messages.
@@ -75,11 +75,11 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
             context: of the call.
 
         Returns:
-            Iterator of `RankResponse`, each of at most `serving.max_candidates` items.
+            Iterator of bytes, each of a `RankResponse` of at most `serving.max_candidates` items.
         """
         answer = self._answer(request, context, self._config.ranker.max_request_items)
         size = self._config.max_candidates
-        return (response_of(answer, start, start + size) for start in range(0, len(answer.items), size))
+        return (response_bytes(answer, start, start + size) for start in range(0, len(answer.items), size))
 
     def _answer(self, request, context, max_candidates):
         seconds = (request.deadline_ms if request.deadline_ms > 0 else self._config.deadline_ms) / 1_000
@@ -92,6 +92,16 @@ class RankerServicer(ranker_pb2_grpc.RankerServicer):
             return self._answering.answer(query_of(request, seconds, max_candidates))
         except ServingError as error:
             return context.abort(_status_of(error), " ".join(str(error).split()))
+
+
+def _handler(servicer):
+    """The methods of the protocol, but for the making of their answers."""
+    parse_fn = ranker_pb2.RankRequest.FromString
+    methods = {
+        "Rank": grpc.unary_unary_rpc_method_handler(servicer.Rank, request_deserializer=parse_fn),
+        "RankStream": grpc.unary_stream_rpc_method_handler(servicer.RankStream, request_deserializer=parse_fn),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE_NAME, methods)
 
 
 class RankerServer:
@@ -138,7 +148,7 @@ class RankerServer:
             ],
             maximum_concurrent_rpcs=_CALLS_PER_WORKER * config.ranker.max_workers,
         )
-        ranker_pb2_grpc.add_RankerServicer_to_server(RankerServicer(config, self.answering), self._server)
+        self._server.add_generic_rpc_handlers((_handler(RankerServicer(config, self.answering)),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     def start(self):

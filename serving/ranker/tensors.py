@@ -54,8 +54,8 @@ def serialized_inputs(contents):
     for name, content in contents.items():
         key = name.encode()
         # An entry of the map: its key, then its value, each with its length.
-        head = b"".join((b"\x0a", _varint(len(key)), key, b"\x12", _varint(len(content))))
-        pieces += (b"\x12", _varint(len(head) + len(content)), head, content)
+        head = b"".join((b"\x0a", varint(len(key)), key, b"\x12", varint(len(content))))
+        pieces += (b"\x12", varint(len(head) + len(content)), head, content)
     return b"".join(pieces)
 
 
@@ -170,7 +170,7 @@ def tensor_bytes(array, spec):
     if spec.dtype == types_pb2.DT_STRING:
         return head + b"".join(array.ravel().tolist())
     content = array.tobytes()
-    return b"".join((head, _CONTENT_TAG, _varint(len(content)), content))
+    return b"".join((head, _CONTENT_TAG, varint(len(content)), content))
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -182,11 +182,18 @@ def _tensor_head(dtype, shape):
 
 
 def _string_piece(content):
-    return b"".join((_STRING_TAG, _varint(len(content)), content))
+    return b"".join((_STRING_TAG, varint(len(content)), content))
 
 
-def _varint(number):
-    """A number as protobuf writes it: seven bits a byte, the lowest first, all but the last with the high bit set."""
+def varint(number):
+    """A number as protobuf writes it: seven bits a byte, the lowest first, all but the last with the high bit set.
+
+    Args:
+        number: not negative.
+
+    Returns:
+        bytes.
+    """
     if number < 0x80:
         return struct.pack("B", number)
     pieces = []

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import errno
 import json
 import math
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -72,7 +74,9 @@ def test_rows_of_an_answer():
         None,
         0.25,
     ]
-    assert exposure_lines(exposure(num_items=0)) == b""
+    assert exposure_lines(exposure(num_items=0)) == exposure_lines() == b""
+    several = exposure("a"), exposure("b", num_items=0), exposure("c", num_items=5, hour=3)
+    assert exposure_lines(*several) == b"".join(map(exposure_lines, several))
 
 
 @pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
@@ -221,9 +225,9 @@ from serving.exposure.config import ExposureConfig
 from serving.exposure.log import ExposureLog
 from tests.unit.serving.exposures import exposure
 
-log = ExposureLog(ExposureConfig(sync_seconds=float(sys.argv[2])), sys.argv[1])
+log = ExposureLog(ExposureConfig(sync_seconds=float(sys.argv[2]), when_full="wait"), sys.argv[1])
 for number in range(1_000_000):
-    log.append(exposure(f"r{number}", num_items=5), 1.0)
+    log.append(exposure(f"r{number}", num_items=5), 10.0)
     print(number + 1 if sys.argv[2] == "0.0" else log.counts().synced, flush=True)
 """
 
@@ -260,3 +264,12 @@ def test_a_journal_of_a_living_process_is_left_alone(tmp_path):
         log.append(exposure(name), 1.0)
         log.close()
     assert {row["request_id"] for row in rows_of(tmp_path)} == {"a", "b"}
+
+
+def test_numbers_come_back_as_they_were():
+    values = [0.1, 1e-300, 5e-324, 1.7e308, 2.0**53 + 2, -0.0, 1.0, 123456.789, float(np.float32(0.1))]
+    items = tuple(ShownItem(f'i"{place}\\', value, 1.0, 0.0, -value, 0.5) for place, value in enumerate(values))
+    rows = [json.loads(line) for line in exposure_lines(dataclasses.replace(exposure('r"\\'), items=items)).splitlines()]
+    assert [(row["predicted_click"], row["score"]) for row in rows] == [(value, -value) for value in values]
+    assert [row["item_id"] for row in rows] == [item.item_id for item in items]
+    assert rows[8]["impression_id"] == 'r"\\:9'

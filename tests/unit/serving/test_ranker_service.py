@@ -15,11 +15,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving.config import ServingConfig
 from serving.errors import ExposureLogError, ListenError, ServerFileError
 from serving.experiments.split import TrafficSplit
+from serving.exposure.record import ShownItem
 from serving.features.sqlite_store import publish_to_sqlite
 from serving.protos import ranker_pb2, ranker_pb2_grpc
+from serving.ranker.answering import Answer, Degradation
 from serving.ranker.backend import Backend
 from serving.ranker.config import BackendAccessConfig
-from serving.ranker.messages import value_message
+from serving.ranker.messages import response_bytes, value_message
 from serving.ranker.service import RankerServer
 from tests.conformance.redis_server import running_redis
 from tests.conformance.test_feature_stores import CONFIG as FEATURES
@@ -452,3 +454,24 @@ def test_files_of_access_that_cannot_be_used_are_named(access, message):
 def test_access_that_is_not_whole_is_refused(access, message):
     with pytest.raises(pydantic.ValidationError, match=message):
         BackendAccessConfig(**access)
+
+
+@pytest.mark.parametrize("num_items", [0, 1, 300])
+def test_responses_are_protobufs_own_bytes(num_items):
+    random = np.random.default_rng(num_items)
+    ids = ["", "é" * 100, "x" * 20_000, *(f"i{number}" for number in range(num_items))][:num_items]
+    numbers = [*map(tuple, random.normal(size=(num_items, 4)).tolist())]
+    items = tuple(ShownItem(item_id, *row, 1.0) for item_id, row in zip(ids, numbers, strict=True))
+    known = tuple((random.random(num_items) < 0.5).tolist())
+    answer = Answer("r", items, known, "a", 7, 42, (Degradation.OTHER_LABEL, Degradation.UNKNOWN_USER), True, 3)
+    for start, stop in ((0, None), (2, 5), (num_items, None)):
+        rows = zip(ids[start:stop], numbers[start:stop], known[start:stop], strict=True)
+        wanted = ranker_pb2.RankResponse(
+            request_id="r", arm="a", model_version=7, features_version=42, is_degraded=True,
+            degradations=["OTHER_LABEL", "UNKNOWN_USER"], is_known_user=True, num_unknown_items=3,
+            items=[
+                ranker_pb2.RankedItem(item_id=i, click=a, watch_seconds=b, satisfaction=c, score=d, is_known=k)
+                for i, (a, b, c, d), k in rows
+            ],
+        )  # fmt: skip
+        assert ranker_pb2.RankResponse.FromString(response_bytes(answer, start, stop)) == wanted
