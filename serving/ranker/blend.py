@@ -35,15 +35,7 @@ def blended_scores(config, click, watch_seconds, satisfaction, durations=None):
         eq. 1: the gain (w - mean of w at that duration) / deviation. Here it is taken of log(1 + w), whose deviation
         changes little with the duration: the geometric blend of a ratio is the exponential of that gain.
     """
-    predictions = {}
-    for name, values in zip(PREDICTIONS, (click, watch_seconds, satisfaction), strict=True):
-        array = np.asarray(values, np.float64)
-        is_wrong = ~(np.isfinite(array) & (array >= 0))
-        if is_wrong.any():
-            raise BlendError(
-                f"{name} must be finite and not negative. Received: {name}={array[is_wrong][0]}. Evaluate the model"
-            )
-        predictions[name] = np.minimum(array, config.caps[name]) if name in config.caps else array
+    predictions = _capped(config.caps, dict(zip(PREDICTIONS, (click, watch_seconds, satisfaction), strict=True)))
     with np.errstate(all="ignore"):
         watch = _relative_watch(config.duration, 1 + predictions["watch_seconds"], durations)
         if config.kind == "linear":
@@ -65,6 +57,20 @@ def blended_scores(config, click, watch_seconds, satisfaction, durations=None):
             f"the blended score must be finite. Received: {first} under {config}. Choose smaller or positive weights"
         )
     return scores
+
+
+def _capped(caps, values_by_name):
+    """Predictions that can be blended, each at most its cap."""
+    predictions = {}
+    for name, values in values_by_name.items():
+        array = np.asarray(values, np.float64)
+        is_wrong = ~(np.isfinite(array) & (array >= 0))
+        if is_wrong.any():
+            raise BlendError(
+                f"{name} must be finite and not negative. Received: {name}={array[is_wrong][0]}. Evaluate the model"
+            )
+        predictions[name] = np.minimum(array, caps[name]) if name in caps else array
+    return predictions
 
 
 def _relative_watch(duration, watch, durations):

@@ -112,8 +112,19 @@ class Ranker:
         asked = Asked(user_id, item_ids, context, features, now_ms)
         predicted = self._backend.predict(self._encoders, asked, self._config.deadline_ms / 1_000)
         scores, order = scored_order(self._config.blend, self._item_columns, item_ids, predicted.by_name, features)
+        items = self._items(item_ids, predicted, scores, order)
+        return Ranking(
+            user_id=user_id,
+            items=items,
+            model_version=predicted.model_version,
+            is_known_user=self._tables.has_user(user_id),
+            num_unknown=sum(not item.is_known for item in items),
+            num_left_out=len(self._tables.item_ids) - len(item_ids) if candidates is None else 0,
+        )
+
+    def _items(self, item_ids, predicted, scores, order):
         clicks, watches, satisfactions = (predicted.by_name[name].tolist() for name in LABELS)
-        items = tuple(
+        return tuple(
             RankedItem(
                 item_id=item_ids[index],
                 click=clicks[index],
@@ -123,14 +134,6 @@ class Ranker:
                 is_known=self._tables.has_item(item_ids[index]),
             )
             for index in order.tolist()
-        )
-        return Ranking(
-            user_id=user_id,
-            items=items,
-            model_version=predicted.model_version,
-            is_known_user=self._tables.has_user(user_id),
-            num_unknown=sum(not item.is_known for item in items),
-            num_left_out=len(self._tables.item_ids) - len(item_ids) if candidates is None else 0,
         )
 
 

@@ -1,35 +1,28 @@
 """The ranker service over sockets, behind it model servers whose every answer is known."""
 
-import json
 import math
-import pathlib
 import threading
 import time
 
 import grpc
 import numpy as np
-import pydantic
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.config import ServingConfig
-from serving.errors import ExposureLogError, ListenError, ServerFileError
+from serving.errors import ExposureLogError, ListenError
 from serving.experiments.split import TrafficSplit
-from serving.exposure.record import ShownItem
 from serving.features.sqlite_store import publish_to_sqlite
 from serving.protos import ranker_pb2, ranker_pb2_grpc
-from serving.ranker.answering import Answer, Degradation
-from serving.ranker.backend import Backend
-from serving.ranker.config import BackendAccessConfig
-from serving.ranker.messages import response_bytes, value_message
+from serving.ranker.messages import value_message
 from serving.ranker.service import RankerServer
 from tests.conformance.redis_server import running_redis
 from tests.conformance.test_feature_stores import CONFIG as FEATURES
 from tests.conformance.test_feature_stores import ITEMS, publication
 from tests.unit.serving.fake_model_server import FakeModelServer, predicted
 from tests.unit.serving.model_server.certificates import Authority
+from tests.unit.serving.ranker_calls import ITEM_IDS, ask, check_items, logged, ranked_by_hand, status_of
 
-ITEM_IDS = ITEMS["item_id"]
 VERSIONS = {None: 7, "stable": 6, "canary": 8}
 
 
@@ -64,46 +57,6 @@ def serve(tmp_path, models):
     for server, channel in started:
         channel.close()
         server.stop(0)
-
-
-def ask(stub, user_id="u1", candidates=ITEM_IDS, timeout=5.0, **keys):
-    for name in ("context", "features"):
-        keys[name] = {column: value_message(value) for column, value in keys.get(name, {}).items()}
-    return stub.Rank(ranker_pb2.RankRequest(user_id=user_id, candidates=candidates, **keys), timeout=timeout)
-
-
-def blended(click, watch_seconds, satisfaction):
-    return click * math.sqrt(1 + watch_seconds) * math.sqrt(satisfaction)
-
-
-def ranked_by_hand(version, user_id, item_ids, age=30.5):
-    """Item ids with predictions and score, best first, as the definition of the blend says."""
-    rows = [(item_id, *predicted(version, user_id, item_id, age)) for item_id in item_ids]
-    return sorted(((*row, blended(*row[1:])) for row in rows), key=lambda row: (-row[-1], row[0]))
-
-
-def check_items(items, wanted):
-    assert [item.item_id for item in items] == [row[0] for row in wanted]
-    for item, (_, click, watch_seconds, satisfaction, score) in zip(items, wanted, strict=True):
-        assert (item.click, item.watch_seconds, item.satisfaction) == (click, watch_seconds, satisfaction)
-        assert item.score == pytest.approx(score, rel=1e-12)
-
-
-def logged(tmp_path, server):
-    """Rows of the exposure log by request, after its end."""
-    server.exposures.close()
-    rows = {}
-    for path in sorted(pathlib.Path(tmp_path, "exposures").glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            rows.setdefault(row["request_id"], []).append(row)
-    return rows
-
-
-def status_of(call):
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value.code().name, caught.value.details()
 
 
 def test_an_answer_is_the_blend_of_the_models_predictions_and_is_logged(serve, tmp_path):
@@ -429,49 +382,3 @@ def test_certificates_and_tokens_towards_clients_and_model_servers(serve, models
         assert status_of(lambda: rank(request, timeout=5.0))[0] == "UNAUTHENTICATED"
     with grpc.insecure_channel(f"127.0.0.1:{serve.port}") as channel:
         assert status_of(lambda: ranker_pb2_grpc.RankerStub(channel).Rank(request, timeout=5.0))[0] == "UNAVAILABLE"
-
-
-@pytest.mark.parametrize(
-    ("access", "message"),
-    [
-        ({"ca_file": "/nowhere"}, r"serving.ranker.access.ca_file must name a readable file. Received: /nowhere: "),
-        ({"token_file": "/nowhere"}, r"serving.ranker.access.token_file must name a readable file. Received: /nowhere: "),
-        ({"token_file": "/dev/null"}, r"/dev/null: must hold a token. Received: none"),
-    ],
-)
-def test_files_of_access_that_cannot_be_used_are_named(access, message):
-    with pytest.raises(ServerFileError, match=message):
-        Backend("127.0.0.1:1", "ranker", 16, BackendAccessConfig(**access))
-
-
-@pytest.mark.parametrize(
-    ("access", "message"),
-    [
-        ({"ca_file": "a", "key_file": "b"}, r"certificate_file and key_file must be given together. Received: None and b"),
-        ({"server_name": "a"}, r"certificate_file and server_name need ca_file: without it nothing is encrypted"),
-    ],
-)
-def test_access_that_is_not_whole_is_refused(access, message):
-    with pytest.raises(pydantic.ValidationError, match=message):
-        BackendAccessConfig(**access)
-
-
-@pytest.mark.parametrize("num_items", [0, 1, 300])
-def test_responses_are_protobufs_own_bytes(num_items):
-    random = np.random.default_rng(num_items)
-    ids = ["", "é" * 100, "x" * 20_000, *(f"i{number}" for number in range(num_items))][:num_items]
-    numbers = [*map(tuple, random.normal(size=(num_items, 4)).tolist())]
-    items = tuple(ShownItem(item_id, *row, 1.0) for item_id, row in zip(ids, numbers, strict=True))
-    known = tuple((random.random(num_items) < 0.5).tolist())
-    answer = Answer("r", items, known, "a", 7, 42, (Degradation.OTHER_LABEL, Degradation.UNKNOWN_USER), True, 3)
-    for start, stop in ((0, None), (2, 5), (num_items, None)):
-        rows = zip(ids[start:stop], numbers[start:stop], known[start:stop], strict=True)
-        wanted = ranker_pb2.RankResponse(
-            request_id="r", arm="a", model_version=7, features_version=42, is_degraded=True,
-            degradations=["OTHER_LABEL", "UNKNOWN_USER"], is_known_user=True, num_unknown_items=3,
-            items=[
-                ranker_pb2.RankedItem(item_id=i, click=a, watch_seconds=b, satisfaction=c, score=d, is_known=k)
-                for i, (a, b, c, d), k in rows
-            ],
-        )  # fmt: skip
-        assert ranker_pb2.RankResponse.FromString(response_bytes(answer, start, stop)) == wanted
