@@ -129,7 +129,8 @@ def test_served_scores_equal_the_offline_ones(job, serving):
     offline = score(job.versions[-1], folder, LABELS)
     served = predicted(serving, next(iter(records_of(folder).batch(200))))
     for label in LABELS:
-        np.testing.assert_allclose(served[label], offline.predictions[label][:200], rtol=0, atol=1e-6)
+        # A session of the server may order sums otherwise than a function: a few units in the last place of seconds.
+        np.testing.assert_allclose(served[label], offline.predictions[label][:200], rtol=1e-6, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
