@@ -177,8 +177,10 @@ class ModelConfig(FrozenConfig):
     @pydantic.model_validator(mode="after")
     def _small_towers_are_chained(self):
         """A small tower that took its parent's main output would be tied to it, and train the parent's main tower."""
-        with_one = self.small_tower.tasks if self.small_tower and self.small_tower.gamma else None
-        for task in self.tasks if with_one else ():
+        if self.small_tower is None or not self.small_tower.gamma or not self.small_tower.tasks:
+            return self
+        with_one = self.small_tower.tasks
+        for task in self.tasks:
             if task.label in with_one and task.given not in (None, *with_one):
                 raise ValueError(
                     f"small_tower.tasks must name {task.given} beside {task.label}, which is given it. "
