@@ -32,7 +32,7 @@ def measure(options, folder, say):
     num_seconds, num_repeats = (QUICK_SECONDS, 1) if options.quick else (NUM_SECONDS, options.repeats)
     with Race(config, model_folder, folder, num_seconds, SEEDS[0], say) as race:
         figures = race_figures(race, num_repeats)
-    return Found(title, figures, page_text(figures))
+    return Found(title, figures, page_text(figures), ("--repeats", str(options.repeats)))
 
 
 def page_text(figures):

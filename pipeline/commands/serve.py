@@ -1,5 +1,6 @@
 """`smalltowers serve`."""
 
+import contextlib
 import datetime
 import re
 import signal
@@ -17,14 +18,11 @@ def serve_models(config, backends=()):
             of `serving.ranker.backends`, and without these one of its own.
 
     Raises:
-        ConfigError: If a backend is not of that form, or the ranker is told nothing of the model server's certificate.
+        ConfigError: If a backend is not of that form, or the ranker is told nothing of what its own model server asks for.
     """
     addresses = tuple(map(backend_address, backends)) or config.serving.ranker.backends
-    if not addresses and config.serving.server.tls is not None and config.serving.ranker.access.ca_file is None:
-        raise ConfigError(
-            "serving.ranker.access.ca_file must be given with serving.server.tls: the ranker asks the model server. "
-            "Received: none"
-        )
+    if not addresses:
+        _require_access(config.serving.server, config.serving.ranker.access)
     log_file = config.root / "logs" / f"serve-{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
     with framework_noise_to(log_file) as console:
         with console.status("Loading TensorFlow and the newest version ..."):
@@ -42,11 +40,11 @@ def serve_models(config, backends=()):
         try:
             ranker.wait()
         except KeyboardInterrupt:
-            with console.status("Finishing requests ..."):
+            with console.status("Finishing requests ..."), contextlib.ExitStack() as stack:
                 # The ranker first: what it still has to answer, the model server answers it.
-                ranker.stop()
                 if models is not None:
-                    models.stop()
+                    stack.callback(models.stop)
+                ranker.stop()
 
 
 def backend_address(text):
@@ -66,6 +64,21 @@ def backend_address(text):
     raise ConfigError(f"--backend must be of the form tf-serving://host:port. Received: {text}")
 
 
+def _require_access(server, access):
+    """Refuses a model server that would turn away the ranker beside it."""
+    tls = server.tls
+    needed = {
+        "ca_file": ("serving.server.tls", tls is not None),
+        "certificate_file": ("serving.server.tls.client_ca_file", tls is not None and tls.client_ca_file is not None),
+        "token_file": ("serving.server.token_file", server.token_file is not None),
+    }
+    for name, (key, is_needed) in needed.items():
+        if is_needed and getattr(access, name) is None:
+            raise ConfigError(
+                f"serving.ranker.access.{name} must be given with {key}: the ranker asks the model server. Received: none"
+            )
+
+
 def _started_models(config):
     from serving.model_server.server import ModelServer
 
@@ -74,16 +87,15 @@ def _started_models(config):
 
 
 def _started_ranker(config, addresses, models):
-    from serving.errors import ServingError
     from serving.ranker.service import RankerServer
 
     own = config.serving.ranker.model_copy(update={"backends": addresses})
-    try:
+    with contextlib.ExitStack() as stack:
+        if models is not None:
+            stack.callback(models.stop)
         ranker = RankerServer(
             config.serving.model_copy(update={"ranker": own}), str(config.features_folder), config.root / "exposures"
         )
-        return ranker, ranker.start()
-    except (ServingError, OSError):
-        if models is not None:
-            models.stop()
-        raise
+        port = ranker.start()
+        stack.pop_all()
+    return ranker, port

@@ -15,7 +15,7 @@ from benchmarks.command import Found, command_line, make_parser, run
 from benchmarks.figures import PROJECT, Figure, write_result
 from benchmarks.packages import PackageError
 
-NAMES = ("census", "history", "ingest", "kuairand", "training")
+NAMES = ("census", "census_trees", "history", "ingest", "kuairand", "serving", "training")
 
 
 @pytest.fixture

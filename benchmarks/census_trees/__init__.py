@@ -1,0 +1,1 @@
+"""Gradient-boosted trees on the rows and columns of `benchmarks.census`: how much those columns can tell."""
