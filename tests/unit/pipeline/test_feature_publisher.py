@@ -11,6 +11,7 @@ from tfx.types import standard_artifacts
 from data.schema import BUCKETS_FILE, EMPTY_HISTORY_FILE, pair_table_name
 from pipeline.components.artifacts import FeatureTables, PublishedFeatures
 from pipeline.components.feature_publisher import Executor
+from serving.errors import FeatureStoreError, FeatureTableError
 from serving.features import tables
 from serving.features.config import FeaturesConfig
 from serving.features.redis_store import RedisStore
@@ -81,21 +82,49 @@ def test_published_is_what_the_last_push_had_beside_what_is_not_its_own(publish,
 
 
 def test_nothing_is_touched_before_all_files_are_there(publish, tmp_path, monkeypatch):
-    """A copy that fails in the middle leaves the publication before it as it was."""
+    """A copy that fails in the middle leaves the publication before it as it was, and nothing of its own."""
     publish(publication("tag"))
     before = {path.name: path.read_bytes() for path in (tmp_path / "features").iterdir()}
     copy = fileio.copy
 
-    def failing_copy(source, *arguments, **options):
-        if source.endswith("users.parquet"):
+    def failing_copy(source, target, **options):
+        if target.endswith("users.parquet.new"):
             raise OSError("disk full")
-        copy(source, *arguments, **options)
+        copy(source, target, **options)
 
     monkeypatch.setattr(fileio, "copy", failing_copy)
     with pytest.raises(OSError, match="disk full"):
-        publish({**publication("author"), "items.parquet": b"new"})
-    after = {path.name: path.read_bytes() for path in (tmp_path / "features").iterdir()}
-    assert {name: after[name] for name in before} == before
+        publish(publication("author"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "features").iterdir()} == before
+
+
+@pytest.mark.parametrize("store", ["sqlite", "tables", "redis"])
+def test_tables_that_the_service_could_not_read_leave_those_before(publish, tmp_path, store):
+    """A table of Parquet whose key stands twice; nobody listens where Redis should be, and nobody is asked."""
+    publish(publication("tag"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "features").iterdir()}
+    twice = table(user_id=(["u", "u"], pa.string()))
+    with pytest.raises(FeatureTableError, match=r"user_id"):
+        publish({**publication("author"), "users.parquet": twice}, features=FeaturesConfig(store=store))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "features").iterdir()} == before
+
+
+def test_tables_wait_for_redis(publish, tmp_path):
+    publish(publication("tag"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "features").iterdir()}
+    with pytest.raises(FeatureStoreError, match=r"Redis"):
+        publish(publication("author"), features=FeaturesConfig(store="redis", redis_url="redis://127.0.0.1:1"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "features").iterdir()} == before
+
+
+def test_a_store_that_is_no_longer_the_configured_one_is_gone(publish, tmp_path):
+    """A publication was killed in the middle of its copies, too."""
+    publish(publication("tag"))
+    assert (tmp_path / "features" / SQLITE_FILE).exists()
+    for name in (SQLITE_FILE, pair_table_name("tag"), "notes.txt"):
+        (tmp_path / "features" / f"{name}.new").write_text("half")
+    publish(publication(), features=FeaturesConfig(store="tables"))
+    assert {path.name for path in (tmp_path / "features").iterdir()} == {"users.parquet", "items.parquet", "notes.txt.new"}
 
 
 @pytest.mark.parametrize("is_pushed", [True, False])
