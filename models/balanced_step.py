@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from models.balancing.conflict import condition_number_of, cosines_of, dominance_of
+from models.balancing.conflict import cosines_of, dominance_of, reciprocal_condition_of
 from models.balancing.gradients import combined, gram_of
 from models.errors import BodyError
 from models.keras import keras
@@ -121,7 +121,7 @@ def _conflict(gram_TT):
     return {
         "gradient_cosine": tf.reduce_min(cosines_of(gram_TT)),
         "gradient_dominance": dominance_of(gram_TT),
-        "gradient_condition": condition_number_of(gram_TT),
+        "gradient_reciprocal_condition": reciprocal_condition_of(gram_TT),
     }
 
 

@@ -188,8 +188,8 @@ class MultiTaskRanker(tfrs.Model):
             Dict from name to scalar: `{label}_loss`, the main tower's mean over the known rows since the metrics were reset;
             of this batch `batch_{label}_loss`, as balanced, `weight_{label}`, by the balancing method, and `total_loss`, what
             was minimised; and for methods that compare gradients `gradient_cosine`, the smallest of any two tasks,
-            `gradient_dominance`, the ratio of the largest norm to the smallest, and `gradient_condition`, the condition
-            number of all tasks' gradients.
+            `gradient_dominance`, the ratio of the largest norm to the smallest, and
+            `gradient_reciprocal_condition`, the reciprocal of the condition number of all tasks' gradients.
         """
         step = apply_balanced_step(self, inputs)
         self._mean_losses.update_state(step.losses.main, step.losses.known)

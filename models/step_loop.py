@@ -147,7 +147,7 @@ class StepLoop:
 def _reported_names(ranker):
     """Scalars of a batch among what `train_step` returns, causes before effects."""
     has_conflict = ranker.balancing.needs_gram and len(ranker.labels) > 1
-    compared = ("gradient_cosine", "gradient_dominance", "gradient_condition") if has_conflict else ()
+    compared = ("gradient_cosine", "gradient_dominance", "gradient_reciprocal_condition") if has_conflict else ()
     return (
         *(f"batch_{label}_loss" for label in ranker.labels),
         *(f"weight_{label}" for label in ranker.labels),

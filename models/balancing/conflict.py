@@ -4,7 +4,8 @@ Shapes: T tasks.
 
 Reference:
     Senushkin et al., "Independent Component Alignment for Multi-Task Learning", CVPR 2023: conflict is a negative cosine,
-    dominance a large ratio of norms, and the condition number of the matrix of gradients bounds both.
+    dominance a large ratio of norms, and the condition number of the matrix of gradients bounds both. Its
+    reciprocal is reported: a mean of condition numbers over steps would be little but that of the worst one.
 """
 
 import numpy as np
@@ -39,24 +40,23 @@ def dominance_of(gram):
     return tf.cast(tf.sqrt(tf.reduce_max(squares_T) / tf.reduce_min(squares_T)), tf.float32)
 
 
-def condition_number_of(gram):
-    """Largest over smallest singular value of the matrix that holds the tasks' gradients as rows.
+def reciprocal_condition_of(gram):
+    """Smallest over largest singular value of the matrix that holds the tasks' gradients as rows.
 
     Args:
-        gram: (T, T) float, inner products of the gradients; from float32 they tell condition numbers up to some thousands.
+        gram: (T, T) float, inner products of the gradients; from float32 they tell values down to some ten-thousandths.
 
     Returns:
-        Scalar float32 of at least 1: 1 for orthogonal gradients of one norm, infinite for linearly dependent ones; NaN where
-        an inner product is not finite.
+        Scalar float32 in [0, 1]: 1 for orthogonal gradients of one norm, 0 for linearly dependent ones and where all are zero;
+        NaN where an inner product is not finite.
 
     Reference:
-        kappa(G) = sqrt(largest / smallest eigenvalue of G G').
+        1 / kappa(G) = sqrt(smallest / largest eigenvalue of G G').
     """
     gram_TT = tf.cast(gram, tf.float64)
     # The solver stops the program at what is not finite, as gradients that overflowed 16 bits are.
     is_finite = tf.reduce_all(tf.math.is_finite(gram_TT))
     # Ascending; the smallest may come out a rounding error below 0.
     eigenvalues_T = tf.linalg.eigvalsh(tf.where(is_finite, gram_TT, 0.0))
-    smallest, largest = eigenvalues_T[0], eigenvalues_T[-1]
-    squared = tf.where(smallest > 0, largest / smallest, np.inf)
+    squared = tf.math.divide_no_nan(tf.maximum(eigenvalues_T[0], 0.0), eigenvalues_T[-1])
     return tf.cast(tf.sqrt(tf.where(is_finite, squared, np.nan)), tf.float32)

@@ -170,7 +170,9 @@ def test_conflict_of_opposed_tasks_is_logged():
     norms = np.linalg.norm(one), np.linalg.norm(two)
     assert float(logs["gradient_cosine"]) == pytest.approx(np.dot(one, two) / norms[0] / norms[1], rel=1e-4)
     assert float(logs["gradient_dominance"]) == pytest.approx(max(norms) / min(norms), rel=1e-4)
-    assert float(logs["gradient_condition"]) == pytest.approx(np.linalg.cond([one, two]), rel=1e-3)
+    assert float(logs["gradient_reciprocal_condition"]) == pytest.approx(1 / np.linalg.cond([one, two]), rel=1e-3)
+    # Gradients of unlike norms are worse conditioned than their norms alone would have it.
+    assert float(logs["gradient_reciprocal_condition"]) <= (1 + 1e-5) / float(logs["gradient_dominance"])
     assert float(logs["gradient_cosine"]) < -0.5
 
 

@@ -182,10 +182,9 @@ def test_other_bodies_and_methods_train(run, small_config, body):
     fitted = run(model=model, epochs=3)
     assert fitted.epochs[2].train_losses["click"] < fitted.epochs[0].train_losses["click"]
     [*_, point] = fitted.history.training.points
-    assert set(point.conflict) == {"gradient_cosine", "gradient_dominance", "gradient_condition"}
-    # Gradients of unlike norms are worse conditioned than their norms alone would have it.
+    assert set(point.conflict) == {"gradient_cosine", "gradient_dominance", "gradient_reciprocal_condition"}
     assert -1 <= point.conflict["gradient_cosine"] <= 1 <= point.conflict["gradient_dominance"]
-    assert point.conflict["gradient_dominance"] <= point.conflict["gradient_condition"] * (1 + 1e-5)
+    assert 0 < point.conflict["gradient_reciprocal_condition"] < 1
 
 
 def test_the_end_of_an_epoch_reaches_the_balancing_method(run, small_config):
