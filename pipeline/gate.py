@@ -65,7 +65,8 @@ class Evaluation:
         num_replicates: of the bootstrap.
         in_service: what the model was compared with, as "version 17"; empty for none.
         ndcg_at: places of a list that counted for NDCG.
-        caveat: which rows were not compared with the model in service, or might better not have been; empty for none.
+        caveat: what limits the comparison with the model in service: that it has seen some or all of the rows, which are not
+            compared then, or may have seen them, as its training days are unknown; empty for nothing.
     """
 
     tasks: tuple[TaskResult, ...]
@@ -132,7 +133,7 @@ def evaluate_candidate(candidate, in_service, tasks, evaluation):
         `Evaluation`.
     """
     is_compared, caveat = _comparable(candidate, in_service)
-    before = in_service.rows if is_compared.any() else None
+    before = in_service.rows.where(is_compared) if is_compared.any() else None
     name = in_service.name if is_compared.any() else ""
     results = []
     for task in tasks:
@@ -147,6 +148,9 @@ def evaluate_candidate(candidate, in_service, tasks, evaluation):
         reason = (before and obstacle(before, label)) or without_change.get(gate.measure)
         if reason:
             gate = dataclasses.replace(gate, notes=(f"{label} is not compared with {name}: {reason}", *gate.notes))
+        if in_service and _is_unjudged(measures[gate.measure], gate):
+            line = f"{label} passed unjudged: it has no floor, and no change against {in_service.name} was measured"
+            gate = dataclasses.replace(gate, notes=(*gate.notes, line))
         num_rows = int(np.count_nonzero(candidate.masks[label] > 0))
         reliability = () if fault else _reliability(task, candidate)
         results.append(TaskResult(label, task.head.serves, num_rows, measures, reliability, gate))
@@ -166,8 +170,13 @@ def _comparable(candidate, in_service):
     if is_unseen.all():
         return is_unseen, ""
     if is_unseen.any():
-        return is_unseen, f"changes are of the rows from {first_day} on alone: {name} was trained on days before"
+        return is_unseen, f"changes, and the values of {name}, are of the rows from {first_day} on, which it has not seen"
     return is_unseen, f"no comparison with {name}: all these rows are of days before {first_day}, up to which it was trained"
+
+
+def _is_unjudged(result, gate):
+    # Of a measure that is not defined there is a note already.
+    return result.value is not None and gate.floor is None and result.change is None and not gate.blocks
 
 
 def _measured(task, candidate, before, is_compared, evaluation):
@@ -176,7 +185,7 @@ def _measured(task, candidate, before, is_compared, evaluation):
     if before is None or is_compared.all():
         return measure_task(task, candidate, before, *options), {}
     found = measure_task(task, candidate, None, *options)
-    compared = measure_task(task, candidate.where(is_compared), before.where(is_compared), *options)
+    compared = measure_task(task, candidate.where(is_compared), before, *options)
     changed = {
         name: dataclasses.replace(result, before=compared[name].before, change=compared[name].change)
         for name, result in found.items()

@@ -30,8 +30,9 @@ class MeasureResult:
         name: key of `models.metrics.MEASURES`.
         estimate: value with its 95% interval; None where there is none.
         reason: why there is none; empty otherwise.
-        before: the other model's value with its interval; None without one to compare with.
-        change: value minus the other's, paired by user, with its 95% interval; None without one.
+        before: the other model's value with its interval, on the rows that are compared; None without one to compare with.
+        change: this model's value on the rows that are compared minus the other's, paired by user, with its 95% interval; where
+            these are not all rows, it is not `estimate` minus `before`. None without one to compare with.
     """
 
     label: str

@@ -1,22 +1,16 @@
 import dataclasses
-import json
 
 import numpy as np
 import pytest
-from tfx.components.evaluator import constants
-from tfx.types import Channel, standard_artifacts
 
 from models.bootstrap import Estimate, paired_estimates
 from models.config import ModelConfig
 from models.metrics import auc, mean_absolute_error, reliability_bins, xauc
-from pipeline.components.artifacts import TaskMetrics
-from pipeline.components.gate import Executor, Gate
-from pipeline.config import CONFIG_FILE
 from pipeline.evaluation_config import EvaluationConfig, GateConfig
 from pipeline.gate import evaluate_candidate, judge, read_evaluation, write_evaluation
 from pipeline.measuring import MeasureResult, measure_task
-from pipeline.scoring import InService, ScoredRows, score
-from tests.unit.pipeline.saved_models import LABELS, made_up_rows, save_model, write_rows
+from pipeline.scoring import InService, ScoredRows
+from tests.unit.pipeline.saved_models import LABELS
 
 TASKS = ModelConfig.model_fields["tasks"].default
 CLICK, WATCH, SATISFACTION = TASKS
@@ -219,10 +213,16 @@ def test_model_in_service_without_a_task_is_not_compared():
     old = dataclasses.replace(rows, predictions={"click": rows.predictions["click"]})
     result = judged(with_predictions(rows, click=scored(noise=3.0).predictions["click"]), old)
     assert result.notes == tuple(
-        f"{label} is not compared with version 17: the model has no such output" for label in ("watch_seconds", "satisfaction")
+        line
+        for label in ("watch_seconds", "satisfaction")
+        for line in (f"{label} is not compared with version 17: the model has no such output", unjudged(label))
     )
     assert [line.split(" by ")[0] for line in result.blocks] == ["click AUC fell"]
     assert result.task("satisfaction").measures["auc"].value > 0.6
+
+
+def unjudged(label):
+    return f"{label} passed unjudged: it has no floor, and no change against version 17 was measured"
 
 
 def memorised(rows, day):
@@ -240,7 +240,7 @@ def test_days_that_the_model_in_service_was_trained_on_do_not_count_for_the_chan
     assert result.is_blessed
     change = result.task("click").measures["auc"].change
     assert (change.estimate, change.low, change.high) == (0, 0, 0)
-    assert result.notes == ("changes are of the rows from 2026-01-03 on alone: version 17 was trained on days before",)
+    assert result.notes == ("changes, and the values of version 17, are of the rows from 2026-01-03 on, which it has not seen",)
     assert (result.in_service, result.is_compared_throughout) == ("version 17", False)
 
 
@@ -269,7 +269,27 @@ def test_floors_alone_judge_where_the_model_in_service_has_seen_all_days(floor, 
     assert result.in_service == ""
     assert result.notes == (
         "no comparison with version 17: all these rows are of days before 2026-01-04, up to which it was trained",
+        unjudged("watch_seconds"),
+        unjudged("satisfaction"),
     )
+
+
+def test_a_first_model_is_not_called_unjudged():
+    assert judged(scored()).notes == ()
+
+
+def test_scores_of_days_that_are_not_compared_are_no_obstacle():
+    """What the model in service made of a day that it has seen is not looked at, be it no number."""
+    rows = scored()
+    is_seen = (rows.keys["day"] == b"2026-01-02") & (rows.masks["click"] > 0)
+    assert is_seen.any()
+    in_service = with_predictions(rows, click=np.where(is_seen, np.nan, rows.predictions["click"]))
+    result = judged(rows, in_service, unseen_from="2026-01-03")
+    assert result.task("click").measures["auc"].change.estimate == 0
+    assert not any("click is not compared" in line for line in result.notes)
+    broken = with_predictions(rows, click=np.where(is_seen, rows.predictions["click"], np.nan))
+    notes = judged(rows, broken, unseen_from="2026-01-03").notes
+    assert next(line for line in notes if line.startswith("click")).endswith("predictions are not finite")
 
 
 def test_unseen_rows_that_define_no_change_are_named():
@@ -330,89 +350,6 @@ def test_result_without_a_value_says_nothing_of_a_change():
     assert (nothing.value, nothing.is_better, nothing.is_worse) == (None, False, False)
     level = MeasureResult("click", "auc", Estimate(0.7, 0.6, 0.8, 100))
     assert (level.value, level.is_better, level.is_worse) == (0.7, False, False)
-
-
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory):
-    """Rows and two models on disk, the second one worse on watch time alone."""
-    folder = tmp_path_factory.mktemp("gate")
-    write_rows(folder / "examples" / "Split-eval", made_up_rows(2_000, 300))
-    for prefix in ("first", "second"):
-        save_model(folder / prefix / "Format-Serving", prefix)
-    return folder
-
-
-def artifact(type_, folder, id_=0):
-    made = type_()
-    made.uri, made.id = str(folder), id_
-    return made
-
-
-def run_gate(artifacts, tmp_path, model, in_service=None, version=None, eval_from=None):
-    examples = artifact(standard_artifacts.Examples, artifacts / "examples")
-    examples.split_names = '["train", "eval"]'
-    push = artifact(standard_artifacts.PushedModel, tmp_path / "push")
-    push.set_string_custom_property("pushed_version", version or "")
-    if eval_from:
-        file = tmp_path / "push" / CONFIG_FILE
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps({"data": {"split": {"eval_from": eval_from}}, "key": "of other sources"}))
-    inputs = {
-        "examples": [examples],
-        "model": [artifact(standard_artifacts.Model, artifacts / model, 5)],
-        "in_service": [artifact(standard_artifacts.Model, artifacts / in_service, 3)] if in_service else [],
-        "pushed_model": [push] if version else [],
-    }
-    outputs = {
-        "metrics": [artifact(TaskMetrics, tmp_path / "metrics")],
-        "blessing": [artifact(standard_artifacts.ModelBlessing, tmp_path / "blessing")],
-    }
-    (tmp_path / "metrics").mkdir()
-    channels = [Channel(type=type_) for type_ in (standard_artifacts.Examples, standard_artifacts.Model)]
-    gate = Gate(*channels, TASKS, EvaluationConfig(replicates=100, ndcg_at=5))
-    Executor().Do(inputs, outputs, gate.exec_properties)
-    return outputs["blessing"][0], read_evaluation(tmp_path / "metrics")
-
-
-def test_component_blesses_the_first_model(artifacts, tmp_path):
-    blessing, evaluation = run_gate(artifacts, tmp_path, "second")
-    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
-    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY) == 5
-    assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["BLESSED"]
-    assert (evaluation.num_rows, evaluation.num_replicates, evaluation.ndcg_at, evaluation.in_service) == (2_000, 100, 5, "")
-
-
-@pytest.mark.parametrize(("version", "name"), [("17", "version 17"), (None, "model 3")])
-def test_component_holds_back_what_is_worse_than_the_model_in_service(artifacts, tmp_path, version, name):
-    blessing, evaluation = run_gate(artifacts, tmp_path, "second", "first", version)
-    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 0
-    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY) == 3
-    assert [path.name for path in (tmp_path / "blessing").iterdir()] == ["NOT_BLESSED"]
-    [line] = evaluation.blocks
-    assert line.startswith("watch_seconds XAUC fell by 0.")
-    assert line.endswith(f"against the model in service, {name}")
-
-
-def test_component_learns_from_the_push_what_the_model_in_service_has_seen(artifacts, tmp_path):
-    """The second model is worse, but no row is of a day that the first one was not trained on."""
-    days = sorted(set(made_up_rows(2_000, 300)["day"]))
-    blessing, evaluation = run_gate(artifacts, tmp_path, "second", "first", "17", eval_from="2099-01-01")
-    assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
-    assert evaluation.notes[0].startswith("no comparison with version 17: all these rows are of days before 2099-01-01")
-    (tmp_path / "again").mkdir()
-    _, evaluation = run_gate(artifacts, tmp_path / "again", "second", "first", "17", eval_from=days[0])
-    assert (evaluation.is_blessed, evaluation.caveat, evaluation.in_service) == (False, "", "version 17")
-
-
-def test_both_models_score_the_same_rows(artifacts):
-    first, second = (
-        score(artifacts / name / "Format-Serving", artifacts / "examples" / "Split-eval", LABELS)
-        for name in ("first", "second")
-    )
-    columns = made_up_rows(2_000, 300)
-    assert [user.decode() for user in first.keys["user_id"]] == columns["user_id"]
-    assert np.array_equal(first.predictions["click"], second.predictions["click"])
-    assert not np.array_equal(first.predictions["watch_seconds"], second.predictions["watch_seconds"])
 
 
 def test_lists_are_a_users_requests():
