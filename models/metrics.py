@@ -70,7 +70,8 @@ def evaluate(labels, masks, predictions, groups, tasks, requests=None, k=10, num
         num_pairs: random pairs of `xauc`.
 
     Returns:
-        Dict from label to dict from measure to `Metric`, with the measures of `measures_of(task)`.
+        Dict from label to dict from measure to `Metric`, with the measures of `measures_of(task)`; with those of
+        `ungrouped_measures(task)` alone where `groups` is None.
     """
     lists = None if groups is None else lists_of(groups, requests)
     metrics = {}

@@ -12,6 +12,7 @@ PAGE = PROJECT / "docs" / "census.md"
 SEEDS, QUICK_SEEDS = tuple(range(10)), (0, 1)
 NUM_REPLICATES, QUICK_REPLICATES = 500, 20
 QUICK_ROWS = 10_000
+_PURPOSES = {TRAIN: "train", VALIDATION: "validate", TEST: "test"}
 PACKAGES = ("numpy", "pyarrow", "scipy", "tensorflow", "tensorflow-transform")
 
 
@@ -57,6 +58,3 @@ def page_text(comparisons, splits):
         f"{sizes}; {seen:,} of the last are equal to a row that trains. Means of {len(comparisons[0].by_seed)} seeds "
         f"with 95% intervals:\n\n{study_table(comparisons)}"
     )
-
-
-_PURPOSES = {TRAIN: "train", VALIDATION: "validate", TEST: "test"}
