@@ -18,8 +18,8 @@ class Point:
         total_loss: mean of what was minimised, penalties included.
         weights: by label, means of the balancing method's weights.
         conflict: means of what is known of the tasks' gradients, `gradient_cosine`, `gradient_dominance` and
-            `gradient_condition` as of `MultiTaskRanker.train_step`, each over the steps that define it; empty where the method
-            does not compare them.
+            `gradient_reciprocal_condition` as of `MultiTaskRanker.train_step`, each over the steps that define it; empty where
+            the method does not compare them.
         learning_rate: of the last step.
     """
 
@@ -100,7 +100,7 @@ class History:
         parts: sizes of the ranker's parts, as `MultiTaskRanker.describe` gives them at the start.
         training: on the training rows.
         refit: on training and validation rows together, whose weights are then served; None without it.
-        warm_start: what was taken over from the model in service; None where training began anew.
+        warm_start: what was taken over from the model in service, or why nothing was; None where there was none to begin from.
     """
 
     parts: tuple[PartSize, ...]

@@ -68,7 +68,8 @@ def start_from(ranker, tft_output, folder):
     initial values, and so do variables and tables of another shape. Layers read the features side by side: they are copied
     only if the features are the same, as wide, in the same order. Small towers and the bias tower, which are not exported,
     begin anew, as does the optimizer. A ranker of sources that did not write `INPUTS_FILE` yet, or wrote it otherwise, is no
-    reason to stop the training of the one that would replace it: nothing is copied then, and the report says why.
+    reason to stop the training of the one that would replace it: nothing is copied then, and the report says why, as it does
+    where nothing fits.
 
     Args:
         ranker: `MultiTaskRanker` whose variables exist.
@@ -79,7 +80,7 @@ def start_from(ranker, tft_output, folder):
         `WarmStartReport`.
 
     Raises:
-        TrainingError: If the variables of the exported ranker cannot be read.
+        TrainingError: If there is no exported ranker, or its variables or its `INPUTS_FILE` cannot be read.
     """
     saved_inputs, obstacle = _saved_inputs(folder)
     if saved_inputs is None:
@@ -105,17 +106,24 @@ def start_from(ranker, tft_output, folder):
         else:
             variables[name].assign(value)
             num_copied += 1
-    return WarmStartReport(str(folder), copied, num_copied, kept_initial)
+    is_any = num_copied or any(rows.copied for rows in copied.values())
+    return WarmStartReport(str(folder), copied, num_copied, kept_initial, "" if is_any else "nothing of it fits")
 
 
 def _saved_inputs(folder):
     """`SavedInputs` of an exported ranker, or None and why there are none."""
     try:
-        with tf.io.gfile.GFile(f"{folder}/{INPUTS_FILE}") as file:
+        with tf.io.gfile.GFile(f"{folder}/{INPUTS_FILE}", "rb") as file:
             return SavedInputs.model_validate_json(file.read()), ""
     except tf.errors.NotFoundError:
+        # A model of earlier sources is whole but for this file.
+        if not tf.io.gfile.exists(f"{folder}/{tf.saved_model.SAVED_MODEL_FILENAME_PB}"):
+            raise TrainingError(f"train.warm_start needs an exported model. Received: {folder}, which holds none") from None
         return None, f"it has no {INPUTS_FILE}"
     except pydantic.ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            cause = f"{folder}/{INPUTS_FILE}, which is no JSON"
+            raise TrainingError(f"train.warm_start needs a model that can be read. Received: {cause}") from error
         return None, f"its {INPUTS_FILE} is of other sources: {error.error_count()} of its keys differ"
 
 

@@ -41,7 +41,7 @@ def create_components(config, fingerprint, schema_file, models_folder, features_
     schema = schema_gen.outputs["schema"]
     validators = _validators(config, statistics, schema, has_metadata)
     transform = _transform(config, examples, schema)
-    warm_start = warm_start_model(transform.outputs["transformed_examples"], has_metadata) if config.train.warm_start else None
+    warm_start = _warm_start(config, transform, example_gen, has_metadata) if config.train.warm_start else None
     tuner = _tuner(config, transform) if config.tuner else None
     found = tuner and tuner.outputs["best_hyperparameters"]
     trainer = _trainer(config, transform, warm_start, found)
@@ -160,6 +160,11 @@ def _tuner(config, transform):
             "sources": sources_digest("models"),
         },
     )
+
+
+def _warm_start(config, transform, example_gen, has_metadata):
+    rows, report = transform.outputs["transformed_examples"], example_gen.outputs["report"]
+    return warm_start_model(rows, report, config.data.split, has_metadata)
 
 
 def _trainer(config, transform, warm_start, hyperparameters):

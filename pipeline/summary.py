@@ -67,6 +67,20 @@ def pushed_version(outputs):
     return outputs["pushed_model"][0].get_string_custom_property("pushed_version")
 
 
+def warm_start_obstacle(outputs):
+    """Why a training did not begin from a version that was pushed.
+
+    Args:
+        outputs: artifacts of the WarmStart by key.
+
+    Returns:
+        Reason, as "version 17 was trained into the evaluation days of this run"; empty where it did, or nothing was pushed.
+    """
+    if outputs.get("model") or not outputs.get("pushed_model"):
+        return ""
+    return f"version {pushed_version(outputs)} was trained into the evaluation days of this run"
+
+
 def _uri(outputs, key):
     return artifact_utils.get_single_uri(outputs[key])
 
@@ -155,6 +169,13 @@ def _resolved(outputs):
     return "the version pushed last" if outputs.get("model") else "none yet"
 
 
+def _begun_from(outputs):
+    if obstacle := warm_start_obstacle(outputs):
+        return f"none, as {obstacle}"
+    # Without metadata the push is not known.
+    return f"version {pushed_version(outputs)}" if outputs.get("model") and outputs.get("pushed_model") else _resolved(outputs)
+
+
 def _sliced(outputs):
     slices = {(each.slice_name, each.bucket) for each in read_slices(_uri(outputs, "evaluation"))}
     return f"{len(slices) - 1} slices"
@@ -182,7 +203,7 @@ _DESCRIBE_BY_COMPONENT = {
     "SchemaGen": _schema,
     "ImportSchemaGen": _schema,
     **{name: _validated(read) for name, read in _ANOMALIES_BY_VALIDATOR.items()},
-    "WarmStart": _resolved,
+    "WarmStart": _begun_from,
     "ModelInService": _resolved,
     "Tuner": _tuned,
     "Trainer": _trained,

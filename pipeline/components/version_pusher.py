@@ -65,8 +65,22 @@ def best_values(hyperparameters):
     return values_of(json.loads(io_utils.read_string_file(io_utils.get_only_uri_in_dir(folder))))
 
 
+def first_evaluation_day(split, report_folder):
+    """First evaluation day of a run.
+
+    Args:
+        split: `SplitConfig`.
+        report_folder: of the ingestion's report, which tells the days that `eval_days` stands for.
+
+    Returns:
+        YYYY-MM-DD.
+    """
+    counts = from_json(io_utils.read_string_file(f"{report_folder}/{LABEL_COUNTS_FILE}"))
+    return first_eval_day(split, max(counts["day"].to_pylist()))
+
+
 def first_unseen_day(push):
-    """First day that a pushed model was not trained on, as the configuration beside it tells.
+    """Day from which on a pushed model was certainly not trained, as the configuration beside it tells.
 
     Args:
         push: its `PushedModel`.
@@ -122,10 +136,9 @@ class Executor(pusher.Executor):
         """
         staged = f"{self._get_tmp_dir()}/version"
         io_utils.copy_dir(super().GetModelPath(input_dict), staged)
-        report = artifact_utils.get_single_uri(input_dict["report"])
-        counts = from_json(io_utils.read_string_file(f"{report}/{LABEL_COUNTS_FILE}"))
         tuned = self._config.with_values(best_values(input_dict.get("hyperparameters", [])))
-        config = tuned.evaluated_from(first_eval_day(tuned.data.split, max(counts["day"].to_pylist())))
+        report_folder = artifact_utils.get_single_uri(input_dict["report"])
+        config = tuned.evaluated_from(first_evaluation_day(tuned.data.split, report_folder))
         io_utils.write_string_file(f"{staged}/{CONFIG_FILE}", config.model_dump_json(indent=2))
         return staged
 

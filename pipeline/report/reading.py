@@ -1,11 +1,13 @@
 """From a recorded run and its artifacts to what the page tells."""
 
+import dataclasses
 from pathlib import Path
 
 import pydantic
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from models.warm_start_report import WarmStartReport
 from pipeline import summary
 from pipeline.components.version_pusher import best_values
 from pipeline.config import Config
@@ -50,7 +52,7 @@ def read_report(config, name=None):
         components=run.components,
         origin=Origin(run.run_id, run.properties.get("LogExampleGen", {}).get("fingerprint", ""), commit, versions),
         anomalies=anomalies,
-        history=_if_done(run, "Trainer", lambda outputs: read_history(artifact_utils.get_single_uri(outputs["model_run"]))),
+        history=_history(run),
         evaluation=evaluation,
         slices=_if_done(
             run, "Evaluator", lambda outputs: read_slices(artifact_utils.get_single_uri(outputs["evaluation"])), ()
@@ -112,6 +114,16 @@ def _if_done(run, name, read, otherwise=None):
     """What a component left, if it came to its end."""
     is_done = any(each.name == name and each.state in ("done", "cached") for each in run.components)
     return read(run.outputs[name]) if is_done else otherwise
+
+
+def _history(run):
+    """`History` of the training; with why no version that was pushed could be begun from, which the trainer was not told."""
+    history = _if_done(run, "Trainer", lambda outputs: read_history(artifact_utils.get_single_uri(outputs["model_run"])))
+    obstacle = _if_done(run, "WarmStart", summary.warm_start_obstacle)
+    if not history or not obstacle:
+        return history
+    refused = artifact_utils.get_single_uri(run.outputs["WarmStart"]["pushed_model"])
+    return dataclasses.replace(history, warm_start=WarmStartReport(refused, {}, 0, {}, obstacle))
 
 
 def _of_data(config, folder):

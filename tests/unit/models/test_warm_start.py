@@ -219,6 +219,7 @@ def test_an_exported_ranker_gives_the_same_scores(transformed, model_config, mak
 )
 def test_a_model_of_other_sources_stops_no_training_and_the_report_says_why(now, tmp_path, text, obstacle):
     config, output = now
+    (tmp_path / "saved_model.pb").touch()
     if text is not None:
         (tmp_path / INPUTS_FILE).parent.mkdir()
         (tmp_path / INPUTS_FILE).write_text(text)
@@ -227,6 +228,31 @@ def test_a_model_of_other_sources_stops_no_training_and_the_report_says_why(now,
     assert report == WarmStartReport(str(tmp_path), {}, 0, {}, obstacle)
     for mine, initial in zip(ranker.served_variables, untouched.served_variables, strict=True):
         np.testing.assert_array_equal(mine, initial)
+
+
+def test_a_model_that_is_gone_is_an_error(now, tmp_path):
+    config, output = now
+    with pytest.raises(TrainingError, match=rf"needs an exported model\. Received: {tmp_path}/gone, which holds none"):
+        start_from(made(config, output, seed=2), output, str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("content", [b'{"features": ["category cat', b"", b"\xff\xfe\x00"])
+def test_a_model_whose_inputs_cannot_be_read_is_an_error(now, tmp_path, content):
+    config, output = now
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / INPUTS_FILE).parent.mkdir()
+    (tmp_path / INPUTS_FILE).write_bytes(content)
+    with pytest.raises(TrainingError, match=rf"can be read\. Received: {tmp_path}/{INPUTS_FILE}, which is no JSON"):
+        start_from(made(config, output, seed=2), output, str(tmp_path))
+
+
+def test_a_model_of_which_nothing_fits_is_told_as_none(before, tmp_path):
+    _, _, folder = before
+    config = model_of({"kind": "numeric", "name": "age"}, tower_units=(4,))
+    fitted = FittedTransform(tmp_path, {})
+    report = start_from(made(config, fitted, seed=2), fitted, folder)
+    assert (report.tables, report.num_copied, report.obstacle) == ({}, 0, "nothing of it fits")
+    assert report.kept_initial
 
 
 def test_a_model_that_lost_its_variables_is_an_error(before, now, tmp_path):

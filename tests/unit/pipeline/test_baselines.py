@@ -1,10 +1,18 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
 import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
+from data.config import SplitConfig
+from data.report import LABEL_COUNTS_FILE, LABEL_COUNTS_SCHEMA, to_json
+from pipeline.components.artifacts import IngestionReport
 from pipeline.components.baselines import ModelInServiceStrategy, PreviousStatisticsStrategy, WarmStartStrategy
 from pipeline.components.version_pusher import MODEL_ID, PUSHED
+from pipeline.config import CONFIG_FILE
 from pipeline.metadata import input_ids, live_artifacts, newest_first
 
 
@@ -112,16 +120,29 @@ def test_previous_statistics_are_those_of_the_last_other_rows(history):
 
 
 class DailyJob(History):
-    """Runs of a job that begins from the last model pushed, and trains and pushes anew unless all is as it was."""
+    """Runs of a job that begins from the last model pushed, and trains and pushes anew unless all is as it was.
 
-    def __init__(self):
+    Its logs end on 5 January, and it evaluates on their last two days.
+    """
+
+    def __init__(self, folder):
         super().__init__()
         self.models, self.pushes, self.model_by_key = [], [], {}
+        self._folder = folder
+        days = [{**dict.fromkeys(LABEL_COUNTS_SCHEMA.names, 0), "day": f"2026-01-0{day}", "surface": None} for day in (3, 5, 4)]
+        (folder / LABEL_COUNTS_FILE).write_text(to_json(pa.Table.from_pylist(days, schema=LABEL_COUNTS_SCHEMA)))
+        self._report = self.new(IngestionReport)
+        self._report.uri = str(folder)
 
-    def run(self, rows, is_pushed=True):
+    def found(self, rows):
+        """What is found for the rows of a run."""
+        inputs = {"model": list(self.models), "pushed_model": list(self.pushes), "current": [rows], "report": [self._report]}
+        strategy = WarmStartStrategy(SplitConfig(eval_days=2).model_dump_json())
+        return strategy.resolve_artifacts(self.store, inputs)
+
+    def run(self, rows, is_pushed=True, unseen_from=None):
         """One run; gives back the model that it began from, and the one that it trained or found again."""
-        inputs = {"model": list(self.models), "pushed_model": list(self.pushes), "current": [rows]}
-        began_from = WarmStartStrategy().resolve_artifacts(self.store, inputs)["model"]
+        began_from = self.found(rows)["model"]
         key = (rows.id, *(model.id for model in began_from))
         if key not in self.model_by_key:
             self.model_by_key[key] = model = self.new(standard_artifacts.Model)
@@ -134,13 +155,18 @@ class DailyJob(History):
             push = self.new(standard_artifacts.PushedModel)
             push.set_int_custom_property(PUSHED, int(is_pushed))
             push.set_int_custom_property(MODEL_ID, model.id)
+            push.uri = str(self._folder / f"push_{model.id}")
+            if unseen_from:
+                file = Path(push.uri, CONFIG_FILE)
+                file.parent.mkdir(parents=True)
+                file.write_text(json.dumps({"data": {"split": {"eval_from": unseen_from}}}))
             self.models.append(model)
             self.pushes.append(self.give_out(push))
         return began_from, self.model_by_key[key]
 
 
-def test_training_begins_from_the_model_of_the_rows_before():
-    job = DailyJob()
+def test_training_begins_from_the_model_of_the_rows_before(tmp_path):
+    job = DailyJob(tmp_path)
     first_day, second_day, third_day = (job.new(standard_artifacts.Examples) for _ in range(3))
     began_from, first = job.run(first_day)
     assert began_from == []
@@ -151,6 +177,19 @@ def test_training_begins_from_the_model_of_the_rows_before():
     assert job.run(second_day) == ([first], second)
     # A model that was held back is nobody's beginning.
     assert job.run(third_day)[0] == [first]
+
+
+def test_no_training_begins_from_a_model_that_was_trained_into_the_evaluation_days(tmp_path):
+    """The first evaluation day is 4 January: what was trained until the 3rd has seen nothing of it."""
+    job = DailyJob(tmp_path)
+    first_rows, second_rows, third_rows, now = (job.new(standard_artifacts.Examples) for _ in range(4))
+    job.run(first_rows, unseen_from="2026-01-05")
+    found = job.found(now)
+    assert (found["model"], found["pushed_model"]) == ([], job.pushes)
+    _, unseen = job.run(second_rows, unseen_from="2026-01-04")
+    job.run(third_rows, unseen_from="2026-01-06")
+    found = job.found(now)
+    assert (found["model"], found["pushed_model"]) == ([unseen], [job.pushes[1]])
 
 
 def test_newest_is_what_was_given_out_last(history):

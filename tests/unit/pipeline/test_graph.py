@@ -104,3 +104,6 @@ def test_a_training_begins_from_a_model_where_that_is_wanted(tree, has_metadata)
     assert list(components).index("WarmStart") < list(components).index("Trainer")
     base_model = components["Trainer"].inputs["base_model"]
     assert base_model.producer_component_id == "WarmStart"
+    if has_metadata:
+        # From these it knows the candidate's first evaluation day.
+        assert components["WarmStart"].inputs.keys() == {"model", "pushed_model", "current", "report"}

@@ -126,7 +126,7 @@ def test_without_a_model_in_service_nothing_is_compared(config):
 
 def test_days_that_the_model_in_service_has_seen_are_told_of(config):
     """Slices are of all rows, so that none of their changes is shown."""
-    line = "changes are of the rows from 2026-01-05 on alone: version 17 was trained on days before"
+    line = "changes, and the values of version 17, are of the rows from 2026-01-05 on, which it has not seen"
     report = run_report(config)
     partly = dataclasses.replace(report.evaluation, caveat=line)
     report = dataclasses.replace(report, evaluation=partly, verdict=dataclasses.replace(report.verdict, notes=partly.notes))
@@ -140,7 +140,7 @@ def test_days_that_the_model_in_service_has_seen_are_told_of(config):
 def test_a_comparison_that_was_void_is_not_told_as_a_first_model(config):
     report = run_report(config, evaluation=dataclasses.replace(evaluation(config, in_service=""), caveat="no comparison"))
     text = render(report)
-    assert "Every floor was reached; with the model in service there was no comparison." in text
+    assert "No task missed a floor; with the model in service there was no comparison." in text
     assert "There was no model in service" not in text
 
 
@@ -151,6 +151,9 @@ def test_a_warm_start_that_was_none_says_why(config):
     assert "Began anew and not from <code>/models/17</code>, as it has no assets.extra/inputs.json." in text
     assert "taken over" not in text
     assert "variables taken over whole" in render(report)
+    unfit = dataclasses.replace(cold, kept_initial={"tower_click": "absent before"}, obstacle="nothing of it fits")
+    page = Page(render(dataclasses.replace(report, history=dataclasses.replace(report.history, warm_start=unfit))))
+    assert "tower_click began anew: absent before" in page.items
 
 
 def test_text_of_the_run_cannot_become_markup(tree):

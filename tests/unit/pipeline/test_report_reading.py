@@ -1,19 +1,25 @@
 import datetime
 import subprocess
+import types
 
 import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
+from pipeline import summary
 from pipeline.commands import report as report_command
 from pipeline.errors import ReportError
+from pipeline.report import reading
 from pipeline.report.lineage import file_name, recorded_run
 from pipeline.report.origin import library_versions, read_origin, source_commit, write_origin
 from pipeline.report.reading import page_file, read_report
 from pipeline.report.run_report import STOPPED
+from pipeline.training_history import write_history
+from tests.unit.pipeline.made_up_run import history as made_up_history
 
 Execution = metadata_store_pb2.Execution
+REFUSED = "version 17 was trained into the evaluation days of this run"
 RUNS = ("2026-01-10T04:05:06.789000+00:00", "2026-01-11T04:05:06.789000+00:00")
 
 
@@ -133,3 +139,30 @@ def test_the_commit_says_whether_files_differ(tmp_path):
     assert len(commit) == 12
     (tmp_path / "code.py").write_text("2\n")
     assert source_commit(tmp_path) == f"{commit} and changes"
+
+
+def warm_start_outputs(has_model, version=None):
+    push = standard_artifacts.PushedModel()
+    push.uri = "/pushed/17"
+    push.set_string_custom_property("pushed_version", version or "")
+    return {"model": [standard_artifacts.Model()] if has_model else [], "pushed_model": [push] if version else []}
+
+
+@pytest.mark.parametrize(
+    ("has_model", "version", "line", "obstacle"),
+    [
+        (True, "17", "version 17", ""),
+        (True, None, "the version pushed last", ""),
+        (False, None, "none yet", ""),
+        (False, "17", f"none, as {REFUSED}", REFUSED),
+    ],
+)
+def test_a_version_that_saw_the_evaluation_days_is_told_of(tmp_path, has_model, version, line, obstacle):
+    write_history(made_up_history(), tmp_path)
+    trained = standard_artifacts.Model()
+    trained.uri = str(tmp_path)
+    outputs = {"Trainer": {"model_run": [trained]}, "WarmStart": warm_start_outputs(has_model, version)}
+    components = [types.SimpleNamespace(name=name, state="done") for name in outputs]
+    history = reading._history(types.SimpleNamespace(components=components, outputs=outputs))
+    assert (history.warm_start.obstacle, summary._begun_from(outputs["WarmStart"])) == (obstacle, line)
+    assert (history.warm_start.model == "/pushed/17") == bool(obstacle)
