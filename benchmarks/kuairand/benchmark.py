@@ -38,4 +38,4 @@ def measure(options, folder, say):
     plain = values_of([each.plain for each in scored[TUNED]], tasks, num_replicates)
     of_small_towers = gains_of_small_towers(scored, bodies, tasks, num_replicates)
     figures = figures_of(values_by_name, plain, values_by_name[TUNED])
-    return Found(title, figures, page_text(values_by_name, of_small_towers))
+    return Found(title, figures, page_text(figures, values_by_name, of_small_towers))

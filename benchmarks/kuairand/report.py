@@ -125,10 +125,11 @@ def gains_of_small_towers(scored, bodies, tasks, num_replicates):
     return {body: gains(served[body], served[f"{body} + small towers"], tasks, num_replicates) for body in bodies}
 
 
-def page_text(values_by_name, gains_by_body):
-    """Tables in Markdown.
+def page_text(figures, values_by_name, gains_by_body):
+    """Tables in Markdown: every ranker, the targets of the configured one, what small towers change.
 
     Args:
+        figures: what `figures_of` gives.
         values_by_name: by name of a ranker, what `values_of` gives.
         gains_by_body: what `gains_of_small_towers` gives.
 
@@ -140,6 +141,9 @@ def page_text(values_by_name, gains_by_body):
         for name, values in values_by_name.items()
     ]
     tables = [markdown_table(["ranker", *_COLUMNS.values()], rows)]
+    aimed = {name: figure for name, figure in figures.items() if figure.target}
+    rows = [[name, f"{figure.value:.4f}", figure.target, "yes" if figure.holds else "no"] for name, figure in aimed.items()]
+    tables.append(markdown_table(["figure", "value", "target", "holds"], rows))
     for body, found in gains_by_body.items():
         tables.append(f"Small towers behind {body}:\n\n{gain_table(found, 'without', 'with')}")
     return "\n\n".join(tables)
