@@ -7,13 +7,12 @@ import dataclasses
 import json
 import queue
 import sys
-import threading
 import time
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from benchmarks.serving.load import Load, Requests
+from benchmarks.serving.load import Requests, load_of, run_threads
 
 WARM_UP_CALLS = 50
 
@@ -64,14 +63,8 @@ def call_loop(calls, num_threads, num_seconds):
             latencies.put(time.perf_counter() - called_at)
             turn += num_threads
 
-    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(num_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - started_at
-    answered = [latencies.get() for _ in range(latencies.qsize())]
-    return Load(answered, {}, len(answered) / seconds)
+    run_threads(work, num_threads)
+    return load_of(latencies, queue.SimpleQueue(), time.perf_counter() - started_at)
 
 
 def main(arguments):

@@ -103,12 +103,8 @@ def closed_loop(requests, num_clients, num_seconds):
                     failed.put(error.code().name)
                 turn += num_clients
 
-    threads = [threading.Thread(target=ask, args=(client,)) for client in range(num_clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return _load(latencies, failed, time.perf_counter() - started_at)
+    run_threads(ask, num_clients)
+    return load_of(latencies, failed, time.perf_counter() - started_at)
 
 
 def open_loop(requests, rate, num_seconds):
@@ -147,7 +143,7 @@ def open_loop(requests, rate, num_seconds):
         # Callbacks run after waiters wake.
         while latencies.qsize() + failed.qsize() < num_requests:
             time.sleep(0.001)
-    return _load(latencies, failed, seconds)
+    return load_of(latencies, failed, seconds)
 
 
 def _record(due_at, latencies, failed):
@@ -171,7 +167,31 @@ def _channel(address, client):
     return grpc.insecure_channel(address, options=options)
 
 
-def _load(latencies, failed, seconds):
+def run_threads(work_fn, count):
+    """Runs a function in threads until all have ended.
+
+    Args:
+        work_fn: function of a thread's number from 0.
+        count: of threads.
+    """
+    threads = [threading.Thread(target=work_fn, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def load_of(latencies, failed, seconds):
+    """What threads met.
+
+    Args:
+        latencies: queue of seconds, one an answer.
+        failed: queue of names of gRPC statuses.
+        seconds: that it took.
+
+    Returns:
+        `Load`.
+    """
     answered = [latencies.get() for _ in range(latencies.qsize())]
     codes = [failed.get() for _ in range(failed.qsize())]
     return Load(answered, {code: codes.count(code) for code in set(codes)}, len(answered) / seconds)

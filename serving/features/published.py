@@ -4,6 +4,7 @@ The parts are few and read once a publication: the item table, popularity, what 
 many and read one at a time.
 """
 
+import abc
 import json
 import threading
 
@@ -133,7 +134,7 @@ class PublishedFeatures(ItemSide):
             self._close_fn()
 
 
-class PolledStore:
+class PolledStore(abc.ABC):
     """A store that looks for the next publication in the background and puts it in place whole.
 
     The item side of a publication is read before any request sees it, so that no request waits for it.
@@ -161,13 +162,13 @@ class PolledStore:
         self._poller = threading.Thread(target=self._poll, name="features", daemon=True)
         self._poller.start()
 
+    @abc.abstractmethod
     def _read_mark(self):
         """What differs between two publications, cheap to read."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _read(self):
         """`PublishedFeatures` of the newest publication."""
-        raise NotImplementedError
 
     def current(self):
         """The newest publication that is ready.

@@ -64,7 +64,6 @@ class Features(Protocol):
         Raises:
             FeatureStoreError: If the store does not answer.
         """
-        raise NotImplementedError
 
     def unknown_user(self, user_id) -> UserFeatures:
         """What is known of a user who is in no table; asks nobody.
@@ -75,7 +74,6 @@ class Features(Protocol):
         Returns:
             `UserFeatures`.
         """
-        raise NotImplementedError
 
     def has_item(self, item_id) -> bool:
         """Whether an item has a row.
@@ -86,7 +84,6 @@ class Features(Protocol):
         Returns:
             True or False.
         """
-        raise NotImplementedError
 
     def items(self, item_ids) -> list:
         """Columns of items.
@@ -97,7 +94,6 @@ class Features(Protocol):
         Returns:
             List in the order of `item_ids`: str, int, float, list or None by column name.
         """
-        raise NotImplementedError
 
     def item_rows(self, item_ids) -> np.ndarray:
         """Rows of items in their table.
@@ -108,7 +104,6 @@ class Features(Protocol):
         Returns:
             (items,) int64; `num_items` for an unknown one.
         """
-        raise NotImplementedError
 
     def item_values(self, column) -> list:
         """One column of all items.
@@ -119,7 +114,6 @@ class Features(Protocol):
         Returns:
             List of `num_items` + 1, in the order of the table, then that of an unknown item.
         """
-        raise NotImplementedError
 
     def popularity_of(self, item_ids) -> np.ndarray:
         """Popularity of items.
@@ -130,7 +124,6 @@ class Features(Protocol):
         Returns:
             (items,) float64; negative infinity where it is unknown.
         """
-        raise NotImplementedError
 
 
 class FeatureStore(Protocol):
@@ -142,8 +135,6 @@ class FeatureStore(Protocol):
         Returns:
             `Features`.
         """
-        raise NotImplementedError
 
     def close(self):
         """Lets go of files, connections and threads; publications that were given out answer no more."""
-        raise NotImplementedError
