@@ -1,5 +1,6 @@
 """Configuration of the features that a service looks up: which store, how often it is looked at, which sets it names."""
 
+import urllib.parse
 from typing import Literal
 
 import pydantic
@@ -36,7 +37,9 @@ class FeaturesConfig(FrozenConfig):
 
     Attributes:
         store: "sqlite": one file beside the published tables; "redis"; "tables": the published tables, all in memory.
-        redis_url: of the Redis server, as redis://host:6379/0.
+        redis_url: of the Redis server, as redis://host:6379/0; without a password, as the configuration is printed and kept
+            beside every model.
+        redis_password_file: file that holds the password of the Redis server; None for none.
         redis_prefix: of every key.
         redis_timeout_ms: longest wait for an answer of Redis.
         poll_seconds: how often a new publication is looked for.
@@ -47,9 +50,18 @@ class FeaturesConfig(FrozenConfig):
 
     store: Literal["sqlite", "redis", "tables"] = "sqlite"
     redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_password_file: str | None = None
     redis_prefix: str = pydantic.Field("smalltowers", min_length=1)
     redis_timeout_ms: int = pydantic.Field(200, ge=1)
     poll_seconds: float = pydantic.Field(1.0, gt=0)
     keep_seconds: int = pydantic.Field(600, ge=1)
     popularity: PopularityConfig | None = None
     candidate_sets: dict[str, CandidateSetConfig] = {}
+
+    @pydantic.field_validator("redis_url")
+    @classmethod
+    def _holds_no_password(cls, url):
+        parts = urllib.parse.urlsplit(url)
+        if parts.password or "password" in urllib.parse.parse_qs(parts.query):
+            raise ValueError("redis_url must hold no password: name a redis_password_file. Received: one")
+        return url

@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import pathlib
 
 import redis
 
@@ -27,9 +28,24 @@ def redis_client(config, timeout_seconds=None):
 
     Returns:
         `redis.Redis`.
+
+    Raises:
+        FeatureStoreError: If the file of the password cannot be read.
     """
     seconds = timeout_seconds or config.redis_timeout_ms / 1_000
-    return redis.Redis.from_url(config.redis_url, socket_timeout=seconds, socket_connect_timeout=seconds)
+    options = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    if config.redis_password_file is not None:
+        options["password"] = _password(config.redis_password_file)
+    return redis.Redis.from_url(config.redis_url, **options)
+
+
+def _password(path):
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FeatureStoreError(
+            f"serving.features.redis_password_file must name a readable text file. Received: {path}: {error}"
+        ) from error
 
 
 def publish_to_redis(publication, config):
@@ -41,7 +57,7 @@ def publish_to_redis(publication, config):
 
     Raises:
         FeatureTableError: If a table breaks its contract.
-        FeatureStoreError: If Redis does not answer, or has no room.
+        FeatureStoreError: If Redis does not answer, or has no room, or its password cannot be read.
     """
     parts, records = encoded_publication(publication)
     with _typed_errors(), redis_client(config, _BULK_TIMEOUT_SECONDS) as client:
@@ -76,7 +92,7 @@ class RedisStore(PolledStore):
             config: `FeaturesConfig`.
 
         Raises:
-            FeatureStoreError: If Redis does not answer, or holds no publication.
+            FeatureStoreError: If Redis does not answer, or holds no publication, or its password cannot be read.
         """
         self._prefix = config.redis_prefix
         self._client, self._bulk_client = redis_client(config), redis_client(config, _BULK_TIMEOUT_SECONDS)

@@ -127,7 +127,13 @@ class Features(Protocol):
 
 
 class FeatureStore(Protocol):
-    """Where publications come from; may be asked from several threads."""
+    """Where publications come from; may be asked from several threads.
+
+    Attributes:
+        num_failed_polls: how often the look for a next publication failed; the one in place serves on.
+    """
+
+    num_failed_polls: int
 
     def current(self) -> Features:
         """The newest publication that is ready.

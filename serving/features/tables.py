@@ -19,6 +19,7 @@ class FeatureTables(ItemSide):
         pairs: tuple of `PairTable`.
         bucketings: tuple of `data.buckets.Bucketing`: columns that follow from others wherever a request gives those.
         float_columns: names of the columns of all tables that hold floats or lists of them.
+        num_failed_polls: 0, as no other publication is looked for.
     """
 
     def __init__(self, users, items, pairs=(), empty_history=None, bucketings=(), config=None, version=0):
@@ -45,7 +46,7 @@ class FeatureTables(ItemSide):
         super().__init__(item_table, publication.candidate_sets, publication.popularity)
         self.pairs = tuple(PairTable(table, empty_history) for table in publication.pairs)
         check_distinct(self.pairs)
-        self.version, self.bucketings = version, publication.bucketings
+        self.version, self.bucketings, self.num_failed_polls = version, publication.bucketings, 0
         self.float_columns = self._users.float_columns | item_table.float_columns | {pair.vector for pair in self.pairs}
         held = {*self._users.columns, *item_table.columns, *(pair.vector for pair in self.pairs)}
         if unheld := sorted(empty_history.keys() - held):

@@ -1,9 +1,7 @@
-"""Counts and latencies of the server under TF Serving's names, and the page on which Prometheus reads them."""
+"""Counts and latencies of the server under TF Serving's names."""
 
 import bisect
 import collections
-import contextlib
-import http.server
 import itertools
 import threading
 
@@ -11,7 +9,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 
 PATH = "/monitoring/prometheus/metrics"
-CONTENT_TYPE = "text/plain"
 
 # TF Serving's buckets: microseconds from 10 in 33 steps of 1.8, from 100 in 52 steps of 1.2, and rows from 1 in 15 steps of 2.
 _LATENCY_BOUNDS = tuple(10 * 1.8**step for step in range(33))
@@ -190,49 +187,3 @@ class ServerMetrics:
             buckets = list(zip(limits, itertools.accumulate(histogram.counts), strict=True))
             family.add_metric(labels, buckets, histogram.sum)
         return family
-
-
-class MetricsPage:
-    """The page of the metrics over HTTP, at TF Serving's path."""
-
-    def __init__(self, metrics, host, port):
-        """A page that is served from now on.
-
-        Args:
-            metrics: `ServerMetrics`.
-            host: address to listen on.
-            port: 0 lets the system choose.
-
-        Raises:
-            OSError: If the address cannot be listened on.
-        """
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                if self.path.split("?")[0] != PATH:
-                    self.send_error(404)
-                    return
-                content = metrics.page()
-                self.send_response(200)
-                self.send_header("Content-Type", CONTENT_TYPE)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                with contextlib.suppress(BrokenPipeError):
-                    self.wfile.write(content)
-
-            def log_message(self, *_):
-                """A line for every scrape says nothing."""
-
-        self._server = http.server.ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-
-    @property
-    def port(self):
-        """Port that the page is served on."""
-        return self._server.server_address[1]
-
-    def close(self):
-        """Ends the page."""
-        self._server.shutdown()
-        self._server.server_close()

@@ -15,6 +15,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.errors import ListenError, ModelUnavailableError, RequestError, ServerFileError
+from serving.metrics_page import MetricsPage
 from serving.model_server.answers import quiet_decoding
 from serving.model_server.batching import BatchingRunner
 from serving.model_server.catalog import ModelCatalog
@@ -22,7 +23,7 @@ from serving.model_server.config_files import ServedModel, read_batching, read_m
 from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
 from serving.model_server.inference import Inference
 from serving.model_server.loaded_model import LoadedModel
-from serving.model_server.metrics import MetricsPage, ServerMetrics
+from serving.model_server.metrics import PATH, ServerMetrics
 from serving.model_server.model_service import ModelServicer
 from serving.model_server.policies import VersionPolicy
 from serving.model_server.prediction_service import PredictionServicer
@@ -199,7 +200,7 @@ class ModelServer:
         if port is None:
             return
         try:
-            self._page = MetricsPage(self._metrics, self._config.host, port)
+            self._page = MetricsPage(self._metrics, PATH, self._config.host, port)
         except OSError as error:
             raise ListenError(
                 f"serving.server.metrics_port must be free here. Received: {self._config.host}:{port}: {error}"

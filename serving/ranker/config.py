@@ -123,6 +123,7 @@ class RankerConfig(FrozenConfig):
     Attributes:
         port: of its gRPC server; 0 lets the system choose.
         max_workers: threads that answer requests.
+        metrics_port: port of the Prometheus page, on the host of the service, 0 lets the system choose; None for no page.
         backends: addresses of model servers, `host:port`, replicas of each other; none for the one at `serving.port`.
         access: how they are reached.
         attempt_ms: how long one replica is waited for while another is left; None for half of the time that is left.
@@ -137,6 +138,7 @@ class RankerConfig(FrozenConfig):
 
     port: int = pydantic.Field(8600, ge=0, le=65535)
     max_workers: int = pydantic.Field(8, ge=1)
+    metrics_port: int | None = pydantic.Field(None, ge=0, le=65_535)
     backends: tuple[str, ...] = ()
     access: BackendAccessConfig = BackendAccessConfig()
     attempt_ms: int | None = pydantic.Field(None, ge=1)

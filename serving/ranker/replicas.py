@@ -39,6 +39,14 @@ class Replicas:
         for backend, _ in self._replicas:
             backend.close()
 
+    def is_open_by_address(self):
+        """Which replicas are left alone now.
+
+        Returns:
+            Dict of bool by address.
+        """
+        return {backend.address: breaker.is_open for backend, breaker in self._replicas}
+
     def predict(self, encoders, asked, deadline, label=None):
         """Predictions of the first replica that answers.
 

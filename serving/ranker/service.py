@@ -1,5 +1,6 @@
 """The ranker over gRPC: one server, its methods, and the status of every error."""
 
+import time
 from concurrent import futures
 
 import grpc
@@ -7,7 +8,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from serving.errors import (
     BlendError,
+    CallerLeftError,
     CandidateError,
+    DeadlineError,
     ExposureLogError,
     FeatureStoreError,
     FeatureValueError,
@@ -17,11 +20,14 @@ from serving.errors import (
 )
 from serving.exposure.log import ExposureLog
 from serving.features.opening import open_store
+from serving.metrics_page import MetricsPage
+from serving.model_server.answers import quiet_decoding
 from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
 from serving.protos import ranker_pb2
 from serving.ranker.answering import Answering
 from serving.ranker.backend import MIB, Backend
 from serving.ranker.messages import query_of, response_bytes
+from serving.ranker.metrics import PATH, RankerMetrics
 from serving.ranker.replicas import Replicas
 
 SERVICE_NAME = "smalltowers.ranker.Ranker"
@@ -33,27 +39,31 @@ _STATUS_BY_ERROR = {
     ExposureLogError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     FeatureStoreError: grpc.StatusCode.UNAVAILABLE,
     BlendError: grpc.StatusCode.INTERNAL,
+    CallerLeftError: grpc.StatusCode.CANCELLED,
 }
+# Longer ones do not fit the header in which gRPC sends them: the client would see its own error instead.
+_MAX_DETAILS = 500
 
 
 def _status_of(error):
     if isinstance(error, PredictionError):
-        # A usable status with an unusable answer is a defect behind this service.
-        return grpc.StatusCode.INTERNAL if error.status == "OK" else grpc.StatusCode[error.status]
+        # A usable status with an unusable answer, or none, is a defect behind this service.
+        return grpc.StatusCode.INTERNAL if error.status in ("OK", "UNKNOWN") else grpc.StatusCode[error.status]
     return next((status for type_, status in _STATUS_BY_ERROR.items() if isinstance(error, type_)), grpc.StatusCode.INTERNAL)
 
 
 class RankerServicer:
     """Answers `Rank` and `RankStream` with messages in bytes."""
 
-    def __init__(self, config, answering):
+    def __init__(self, config, answering, metrics):
         """A servicer.
 
         Args:
             config: `ServingConfig`.
             answering: `Answering`.
+            metrics: `RankerMetrics`.
         """
-        self._config, self._answering = config, answering
+        self._config, self._answering, self._metrics = config, answering, metrics
 
     def Rank(self, request, context):  # noqa: N802, the stub's name
         """One ranking.
@@ -65,7 +75,7 @@ class RankerServicer:
         Returns:
             Bytes of a `RankResponse`.
         """
-        return response_bytes(self._answer(request, context, self._config.max_candidates))
+        return response_bytes(self._answer("Rank", request, context, self._config.max_candidates))
 
     def RankStream(self, request, context):  # noqa: N802, the stub's name
         """One ranking of more candidates, best first, in several messages.
@@ -77,21 +87,33 @@ class RankerServicer:
         Returns:
             Iterator of bytes, each of a `RankResponse` of at most `serving.max_candidates` items.
         """
-        answer = self._answer(request, context, self._config.ranker.max_request_items)
+        answer = self._answer("RankStream", request, context, self._config.ranker.max_request_items)
         size = self._config.max_candidates
         return (response_bytes(answer, start, start + size) for start in range(0, len(answer.items), size))
 
-    def _answer(self, request, context, max_candidates):
+    def _answer(self, method, request, context, max_candidates):
+        started_at, status = time.perf_counter(), grpc.StatusCode.UNKNOWN
+        try:
+            answer = self._answering.answer(
+                query_of(request, self._seconds(request, context), max_candidates, context.is_active)
+            )
+            status = grpc.StatusCode.OK
+            return answer
+        except ServingError as error:
+            status = _status_of(error)
+            return context.abort(status, " ".join(str(error).split())[:_MAX_DETAILS])
+        finally:
+            self._metrics.count_request(method, status.name, time.perf_counter() - started_at)
+
+    def _seconds(self, request, context):
+        """Until when an answer is of use, from now."""
         seconds = (request.deadline_ms if request.deadline_ms > 0 else self._config.deadline_ms) / 1_000
         remaining_seconds = context.time_remaining()
         if remaining_seconds is not None:
             seconds = min(seconds, remaining_seconds)
         if seconds <= 0:
-            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline had passed before a thread was free")
-        try:
-            return self._answering.answer(query_of(request, seconds, max_candidates))
-        except ServingError as error:
-            return context.abort(_status_of(error), " ".join(str(error).split()))
+            raise DeadlineError("DEADLINE_EXCEEDED", "a request must find a free thread before its deadline. Received: none")
+        return seconds
 
 
 def _handler(servicer):
@@ -125,6 +147,7 @@ class RankerServer:
             OSError: If the exposure log cannot be written.
         """
         self._config = config
+        quiet_decoding()
         tokens = config.server.token_file and read_tokens(config.server.token_file)
         self._credentials = config.server.tls and server_credentials(config.server.tls)
         self._store = open_store(config.features, features_folder)
@@ -136,6 +159,7 @@ class RankerServer:
             ExposureLog(config.exposure, config.exposure.folder or exposures_folder) if config.exposure.enabled else None
         )
         self.answering = Answering(config, self._store, self._replicas, self.exposures)
+        self._metrics, self._page = RankerMetrics(self.answering, self._replicas, self._store, self.exposures), None
         self._health = health.HealthServicer()
         workers = futures.ThreadPoolExecutor(config.ranker.max_workers, thread_name_prefix="rank")
         self._server = grpc.server(
@@ -143,12 +167,13 @@ class RankerServer:
             interceptors=[TokenInterceptor(tokens)] if tokens else [],
             options=[
                 ("grpc.max_receive_message_length", config.max_message_mib * MIB),
-                ("grpc.max_send_message_length", config.max_message_mib * MIB),
+                # An answer may be longer than its request: what has been logged must be sent.
+                ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # else a second server on the same port would take every other call
             ],
             maximum_concurrent_rpcs=_CALLS_PER_WORKER * config.ranker.max_workers,
         )
-        self._server.add_generic_rpc_handlers((_handler(RankerServicer(config, self.answering)),))
+        self._server.add_generic_rpc_handlers((_handler(RankerServicer(config, self.answering, self._metrics)),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     def start(self):
@@ -158,8 +183,9 @@ class RankerServer:
             Port that the server listens on.
 
         Raises:
-            ListenError: If the address cannot be listened on.
+            ListenError: If an address cannot be listened on.
         """
+        self._serve_metrics()
         address = f"{self._config.host}:{self._config.ranker.port}"
         try:
             if self._credentials is None:
@@ -178,6 +204,11 @@ class RankerServer:
         for service in ("", SERVICE_NAME):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
+
+    @property
+    def metrics_port(self):
+        """Port of the page of metrics; None where there is none."""
+        return self._page and self._page.port
 
     def stop(self, grace_seconds=5.0):
         """Reports itself as unhealthy, takes no new calls, ends those that run, and closes the log.
@@ -203,7 +234,21 @@ class RankerServer:
         """
         return not self._server.wait_for_termination(timeout_seconds)
 
+    def _serve_metrics(self):
+        port = self._config.ranker.metrics_port
+        if port is None:
+            return
+        try:
+            self._page = MetricsPage(self._metrics, PATH, self._config.host, port)
+        except OSError as error:
+            self._close()
+            raise ListenError(
+                f"serving.ranker.metrics_port must be free here. Received: {self._config.host}:{port}: {error}"
+            ) from error
+
     def _close(self):
+        if self._page is not None:
+            self._page.close()
         self._replicas.close()
         self._store.close()
         if self.exposures is not None:

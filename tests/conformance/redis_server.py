@@ -13,13 +13,15 @@ import redis
 class RedisServer:
     """A `redis-server` process that can be stopped, and started again with nothing in it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, password=None):
         program = shutil.which("redis-server")
         if program is None:
             pytest.skip("redis-server is not installed")
         self._socket = folder / "redis.sock"
         self._command = [program, "--port", "0", "--unixsocket", str(self._socket), "--save", "", "--dir", str(folder)]
-        self._process = None
+        if password is not None:
+            self._command += ["--requirepass", password]
+        self._password, self._process = password, None
 
     @property
     def url(self):
@@ -30,7 +32,7 @@ class RedisServer:
         deadline, pause = time.monotonic() + 10, threading.Event()
         while True:
             with contextlib.suppress(redis.ConnectionError):
-                if redis.Redis.from_url(self.url).ping():
+                if redis.Redis.from_url(self.url, password=self._password).ping():
                     return
             assert time.monotonic() < deadline, "redis-server did not start in time"
             pause.wait(0.01)
@@ -41,8 +43,8 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(folder):
-    server = RedisServer(folder)
+def running_redis(folder, password=None):
+    server = RedisServer(folder, password)
     server.start()
     try:
         yield server

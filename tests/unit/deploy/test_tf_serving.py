@@ -5,15 +5,20 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import kubernetes_validate
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from serving.config import ServingConfig
+from serving.exposure.log import ExposureCounts
 from serving.model_server.config_files import read_batching, read_models, read_text_proto
 from serving.model_server.metrics import PATH, ServerMetrics
 from serving.model_server.parameter_protos import MonitoringConfig
+from serving.ranker.metrics import PATH as RANKER_PATH
+from serving.ranker.metrics import RankerMetrics
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "tf_serving"
 MANIFESTS = list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
@@ -39,21 +44,32 @@ def test_batches_are_no_larger_than_what_is_ranked_at_a_time_needs():
 
 def test_metrics_are_where_everyone_looks_for_them():
     monitoring = read_text_proto(FOLDER / "monitoring.config", MonitoringConfig(), "monitoring")
-    [job] = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    job, ranker_job = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
     annotations = manifest("Deployment")["spec"]["template"]["metadata"]["annotations"]
     assert monitoring.prometheus_config.enable
     assert {monitoring.prometheus_config.path, job["metrics_path"], annotations["prometheus.io/path"]} == {PATH}
+    [[target]] = [each["targets"] for each in ranker_job["static_configs"]]
+    ranker = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]["ranker"]
+    assert f"--set=serving.ranker.metrics_port={target.split(':')[1]}" in ranker["command"]
+    assert ranker_job.get("metrics_path", "/metrics") == RANKER_PATH
 
 
 def test_the_dashboard_asks_for_metrics_that_there_are():
+    answering, replicas, store, exposures = (mock.MagicMock() for _ in range(4))
+    answering.counts.return_value, replicas.is_open_by_address.return_value = {}, {"models:8500": False}
+    replicas.num_retries = store.num_failed_polls = store.current().version = 0
+    exposures.counts.return_value = ExposureCounts(0, 0, 0, 0, 0, 0, None)
+    ranker = RankerMetrics(answering, replicas, store, exposures)
+    ranker.count_request("Rank", "OK", 0.1)
     known = {metric.name for metric in ServerMetrics().collect()}
     known |= {f"{name}_bucket" for name in known}
+    for family in text_string_to_metric_families(ranker.page().decode()):
+        known |= {sample.name for sample in family.samples}
     panels = json.loads((FOLDER / "grafana" / "serving.json").read_text())["panels"]
-    asked = {
-        name for panel in panels for target in panel["targets"] for name in re.findall(r":tensorflow[\w:]+", target["expr"])
-    }
-    assert asked
-    assert asked <= known
+    asked = [re.findall(r":tensorflow[\w:]+|smalltowers_\w+", each["expr"]) for panel in panels for each in panel["targets"]]
+    assert all(asked)
+    assert set(itertools.chain(*asked)) <= known
+    assert len({panel["id"] for panel in panels}) == len(panels)
 
 
 def test_the_image_is_pinned_and_copies_what_the_start_reads():

@@ -76,3 +76,23 @@ def test_large_parts_travel_in_pieces(server, monkeypatch):
     assert store.current().items(["i1"]) == [{"item_id": "i1", "num_likes": 3, "author_id": None}]
     assert [store.current().user_features(user_id).is_known for user_id in ("u1", "u2", "x")] == [True, True, False]
     store.close()
+
+
+def test_a_password_comes_from_a_file(tmp_path):
+    (tmp_path / "password").write_text("secret\n")
+    with running_redis(tmp_path, "secret") as server:
+        keys = {"redis_password_file": str(tmp_path / "password")}
+        publish_to_redis(publication(1), config(server, **keys))
+        store = RedisStore(config(server, **keys))
+        assert store.current().user_features("u1").is_known
+        store.close()
+        with pytest.raises(FeatureStoreError, match=r"Redis must answer. Received: AuthenticationError"):
+            RedisStore(config(server))
+        with pytest.raises(FeatureStoreError, match=r"redis_password_file must name a readable text file. Received: .*/none"):
+            RedisStore(config(server, redis_password_file=str(tmp_path / "none")))
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@host:6379/0", "redis://host:6379/0?password=secret"])
+def test_a_password_in_the_address_is_refused_and_not_repeated(url):
+    with pytest.raises(ValueError, match=r"redis_url must hold no password: name a redis_password_file. Received: one"):
+        FeaturesConfig(redis_url=url)

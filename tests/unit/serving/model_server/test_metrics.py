@@ -4,7 +4,8 @@ import urllib.request
 
 import pytest
 
-from serving.model_server.metrics import PATH, MetricsPage, ServerMetrics
+from serving.metrics_page import MetricsPage
+from serving.model_server.metrics import PATH, ServerMetrics
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_examples_batches_and_loads_are_counted(metrics):
 
 
 def test_the_page_has_tf_servings_path_and_no_other(metrics):
-    page = MetricsPage(metrics, "127.0.0.1", 0)
+    page = MetricsPage(metrics, PATH, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{page.port}"
     with urllib.request.urlopen(f"{address}{PATH}", timeout=10) as response:
         assert response.headers["Content-Type"] == "text/plain"
