@@ -6,18 +6,22 @@ again many at a time, and no operation sees a single row.
 Shapes: R rows of a window.
 """
 
+import collections.abc
+import contextlib
 import struct
 
 import numpy as np
 import tensorflow as tf
 
 from models.errors import TrainingError
+from models.held_rows import HeldRows
 from models.packing import IDS, NUMBERS, packed_spec, unpack
 
 # Files read at a time, and rows of a file that follow each other.
 FILES_AT_ONCE = 4
 BLOCK_ROWS = 256
 _READ_BYTES = 1 << 20
+_MIB = 1 << 20
 
 
 class TransformedRows:
@@ -42,6 +46,26 @@ class TransformedRows:
             if not files:
                 raise TrainingError(f"rows must lie in files of TFRecords. Received: {pattern}, which matches no file")
         self.files = tuple(sorted({file for files in found.values() for file in files}))
+        self._held = None
+
+    @contextlib.contextmanager
+    def held(self, max_mib) -> collections.abc.Iterator[bool]:
+        """All rows in memory meanwhile, read once, if they take no more than they may.
+
+        Args:
+            max_mib: most memory in mebibytes.
+
+        Yields:
+            Whether they are; nothing but the speed of a pass depends on it.
+        """
+        blocks = self._blocks(
+            np.arange(len(self.files)), lambda index: self._file_records(index).map(lambda each: (index, each))
+        )
+        self._held = HeldRows.read(blocks, self.spec, len(self.files), self.estimate(), max_mib * _MIB) if max_mib else None
+        try:
+            yield self._held is not None
+        finally:
+            self._held = None
 
     def shuffled_batches(self, batch_size, window_rows, seed, epoch, first_batch=0, drop_remainder=False):
         """Batches of one epoch, in an order of its own.
@@ -65,12 +89,17 @@ class TransformedRows:
         batches_by_window = -(-window_rows // batch_size)
         first_window, passed_batches = divmod(first_batch, batches_by_window)
 
-        def shuffled(window, records_R):
-            order_R = tf.random.experimental.stateless_shuffle(tf.range(tf.size(records_R)), [seed, (epoch << 32) + window])
-            # Records are many small strings: rows of a parsed matrix are gathered at a fraction of the cost.
-            return {name: tf.gather(column, order_R) for name, column in self._parsed(records_R).items()}
+        held = self._held
 
-        windows = self._records([self.files[index] for index in order]).rebatch(batches_by_window * batch_size)
+        def shuffled(window, rows_R):
+            order_R = tf.random.experimental.stateless_shuffle(tf.range(tf.size(rows_R)), [seed, (epoch << 32) + window])
+            if held:
+                return held.take(tf.gather(rows_R, order_R))
+            # Records are many small strings: rows of a parsed matrix are gathered at a fraction of the cost.
+            return {name: tf.gather(column, order_R) for name, column in self._parsed(rows_R).items()}
+
+        blocks = self._blocks(order, held.blocks if held else self._file_records)
+        windows = blocks.rebatch(batches_by_window * batch_size)
         windows = windows.skip(first_window).enumerate(first_window).map(shuffled).prefetch(1)
         batches = windows.rebatch(batch_size, drop_remainder).skip(passed_batches).prefetch(tf.data.AUTOTUNE)
         options = tf.data.Options()
@@ -86,7 +115,7 @@ class TransformedRows:
         Returns:
             `tf.data.Dataset` of packed batches, which `columns` unpacks.
         """
-        parsed = self._records(self.files).rebatch(batch_size).map(self._parsed, tf.data.AUTOTUNE, deterministic=True)
+        parsed = self._records().rebatch(batch_size).map(self._parsed, tf.data.AUTOTUNE, deterministic=True)
         return parsed.prefetch(tf.data.AUTOTUNE)
 
     def columns(self, packed):
@@ -109,10 +138,14 @@ class TransformedRows:
         Returns:
             Dict from name to NumPy array (rows,) or (rows, entries), and the number of rows.
         """
+        if self._held:
+            packed = {name: column[: self._held.num_rows] for name, column in self._held.packed.items()}
+            columns = unpack(packed, self.spec) if names else {}
+            return {name: columns[name].numpy() for name in names}, self._held.num_rows
         needed = {IDS if self.spec[name].dtype == tf.int64 else NUMBERS for name in names}
         spec = {name: feature for name, feature in packed_spec(self.spec).items() if name in needed}
         parts, num_rows = [], 0
-        for records in self._records(self.files).rebatch(16 * BLOCK_ROWS).prefetch(tf.data.AUTOTUNE):
+        for records in self._records().rebatch(16 * BLOCK_ROWS).prefetch(tf.data.AUTOTUNE):
             num_rows += len(records)
             if names:
                 columns = unpack(tf.io.parse_example(records, spec), self.spec)
@@ -125,21 +158,26 @@ class TransformedRows:
         Returns:
             int, at least 1.
         """
-        head = next(iter(self._records(self.files[:1])), tf.zeros([0], tf.string))
+        head = next(iter(self._file_records(0)), tf.zeros([0], tf.string))
         # A record lies between its length, 8 bytes, and two checksums of 4.
         bytes_by_row = 16 + float(tf.reduce_mean(tf.cast(tf.strings.length(head), tf.float32))) if len(head) else 16.0
         return max(1, round(sum(map(_unpacked_bytes, self.files)) / bytes_by_row))
 
-    def _records(self, files):
-        """Blocks of serialized rows, the files side by side."""
+    def _records(self):
+        """Blocks of the serialized rows of all files."""
+        return self._blocks(np.arange(len(self.files)), self._file_records)
 
-        def read(file):
-            records = tf.data.TFRecordDataset(file, compression_type="GZIP", buffer_size=_READ_BYTES)
-            return records.batch(BLOCK_ROWS)
+    def _file_records(self, index):
+        """Blocks of the serialized rows of one file."""
+        file = tf.constant(self.files)[index]
+        return tf.data.TFRecordDataset(file, compression_type="GZIP", buffer_size=_READ_BYTES).batch(BLOCK_ROWS)
 
+    @staticmethod
+    def _blocks(file_indices, of_file_fn):
+        """Blocks of several files, side by side."""
         # Parallel, yet in a fixed order: a seed names one run.
-        return tf.data.Dataset.from_tensor_slices(list(files)).interleave(
-            read, cycle_length=FILES_AT_ONCE, num_parallel_calls=FILES_AT_ONCE, deterministic=True
+        return tf.data.Dataset.from_tensor_slices(file_indices).interleave(
+            of_file_fn, cycle_length=FILES_AT_ONCE, num_parallel_calls=FILES_AT_ONCE, deterministic=True
         )
 
     def _parsed(self, records_R):

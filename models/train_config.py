@@ -34,6 +34,8 @@ class TrainConfig(FrozenConfig):
         ema_decay: of the moving average of weights that is evaluated and served, within 0 and 1; None for the weights as
             they are.
         shuffle_rows: size of the shuffle buffer.
+        cache_mib: memory in mebibytes that training rows may take to be read once and not in every epoch; where they take more,
+            and of a single epoch, they are read from the files.
         seed: of initial values, shuffling and dropout.
         early_stopping: None trains all epochs; otherwise validation rows are needed.
         refit: whether the ranker is trained anew on training and validation rows together, for as many epochs as were best.
@@ -55,6 +57,7 @@ class TrainConfig(FrozenConfig):
     clip_norm: float | None = pydantic.Field(None, gt=0)
     ema_decay: float | None = pydantic.Field(None, gt=0, lt=1)
     shuffle_rows: int = pydantic.Field(100_000, ge=1)
+    cache_mib: int = pydantic.Field(2_048, ge=0)
     seed: int = 0
     early_stopping: EarlyStoppingConfig | None = None
     refit: bool = False

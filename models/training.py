@@ -153,29 +153,28 @@ def _fit_once(
     validation=None,
 ):
     """A ranker from initial weights to trained ones, what it began from, its parts, and its `Course`."""
-    with strategy.scope():
-        ranker = MultiTaskRanker(model_config, table_sizes(model_config, tft_output), seed=train_config.seed)
-        num_rows = _adapt(ranker, rows)
-        _build(ranker, rows)
-        report = warm_start and start_from(ranker, tft_output, warm_start)
-        ranker.compile(optimizer=make_optimizer(train_config, _learning_rate(train_config, rows, num_rows)))
-    curves = Curves(folder and train_config.tensorboard and f"{folder}/{CURVES_FOLDER}/{name}")
-    run = CourseRun(
-        ranker,
-        rows,
-        train_config,
-        num_epochs,
-        strategy,
-        curves,
-        validation and Validator(validation, ranker),
-        folder and f"{folder}/{name}",
-        on_progress,
-    )
-    parts = ranker.describe()
-    try:
-        return ranker, report, parts, run.run()
-    finally:
-        curves.close()
+    with rows.held(train_config.cache_mib if num_epochs > 1 else 0):
+        with strategy.scope():
+            ranker = MultiTaskRanker(model_config, table_sizes(model_config, tft_output), seed=train_config.seed)
+            num_rows = _adapt(ranker, rows)
+            _build(ranker, rows)
+            report = warm_start and start_from(ranker, tft_output, warm_start)
+            ranker.compile(optimizer=make_optimizer(train_config, _learning_rate(train_config, rows, num_rows)))
+        validator = validation and Validator(validation, ranker)
+        with contextlib.closing(Curves(folder and train_config.tensorboard and f"{folder}/{CURVES_FOLDER}/{name}")) as curves:
+            run = CourseRun(
+                ranker,
+                rows,
+                train_config,
+                num_epochs,
+                strategy,
+                curves,
+                validator,
+                folder and f"{folder}/{name}",
+                on_progress,
+            )
+            parts = ranker.describe()
+            return ranker, report, parts, run.run()
 
 
 def _adapt(ranker, rows):

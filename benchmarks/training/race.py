@@ -12,7 +12,7 @@ from benchmarks.training.environments import DEEPCTR, TORCH_RECHUB, peer_python
 from benchmarks.training.paths import arrays_path
 
 # What `benchmarks.training.product` measures.
-END_TO_END, IN_MEMORY, SMALL_TOWERS = "end_to_end", "in_memory", "small_towers"
+END_TO_END, FROM_FILES, IN_MEMORY, SMALL_TOWERS = "end_to_end", "from_files", "in_memory", "small_towers"
 DEEPCTR_XLA = "deepctr_xla"
 PEERS = (DEEPCTR, DEEPCTR_XLA, TORCH_RECHUB)
 
@@ -95,7 +95,7 @@ class Race:
         """Runs a contender once, in a fresh process.
 
         Args:
-            name: `END_TO_END`, `IN_MEMORY` or one of `PEERS`.
+            name: `END_TO_END`, `FROM_FILES`, `IN_MEMORY` or one of `PEERS`.
 
         Returns:
             `Run`.
@@ -147,15 +147,19 @@ def race_figures(race, peers, num_repeats):
     Returns:
         Pair (`Figure` by name, versions of the peers' packages by name).
     """
-    runs, costs = {name: [] for name in (END_TO_END, IN_MEMORY, *peers)}, []
+    runs, costs = {name: [] for name in (END_TO_END, FROM_FILES, IN_MEMORY, *peers)}, []
     for _ in range(num_repeats):
         for name in runs:
             runs[name].append(race.run(name))
         costs += race.small_tower_costs()
     rates = {name: [run.rows_per_second for run in found] for name, found in runs.items()}
-    shares = [trained / ceiling for trained, ceiling in zip(rates[END_TO_END], rates[IN_MEMORY], strict=True)]
+    shares = {
+        name: [trained / ceiling for trained, ceiling in zip(rates[name], rates[IN_MEMORY], strict=True)]
+        for name in (END_TO_END, FROM_FILES)
+    }
     figures = {f"{name}_rows_per_s": Figure.of_repeats(rates[name], "1/s") for name in runs}
-    figures["share_of_ceiling"] = Figure.of_repeats(shares, "", at_least=LEAST_SHARE_OF_CEILING)
+    figures["share_of_ceiling"] = Figure.of_repeats(shares[END_TO_END], "", at_least=LEAST_SHARE_OF_CEILING)
+    figures["share_of_ceiling_from_files"] = Figure.of_repeats(shares[FROM_FILES], "")
     if peers:
         fastest = [max(of_repeat) for of_repeat in zip(*(rates[name] for name in peers), strict=True)]
         speeds = [trained / peer for trained, peer in zip(rates[END_TO_END], fastest, strict=True)]

@@ -123,7 +123,7 @@ def test_the_upper_end_of_the_interval_has_the_target_too():
 class FakeRace:
     """Contenders that are slower from one repeat to the next."""
 
-    rates = {"end_to_end": 100.0, "in_memory": 125.0, "deepctr": 30.0, "deepctr_xla": 40.0, "torch_rechub": 10.0}
+    rates = {"end_to_end": 100.0, "from_files": 75.0, "in_memory": 125.0, "deepctr": 30.0, "deepctr_xla": 40.0, "torch_rechub": 10.0}
 
     def __init__(self):
         self.order = []
@@ -146,6 +146,7 @@ def test_ratios_are_of_contenders_of_one_repeat():
     assert (figures["end_to_end_rows_per_s"].low, figures["end_to_end_rows_per_s"].high) == (50.0, 100.0)
     share = figures["share_of_ceiling"]
     assert (share.value, share.low, share.holds) == (0.8, 0.8, True)
+    assert figures["share_of_ceiling_from_files"].value == 0.6
     speed = figures["speed_against_fastest_peer"]
     assert (speed.low, speed.high) == (pytest.approx(50 / 30), 2.5)
     assert speed.target == ">= 2"
@@ -175,11 +176,12 @@ def started(monkeypatch, tmp_path):
 
 def test_peers_run_in_their_own_environment_on_the_same_rows(started):
     runner, commands, outputs = started
-    outputs += [printed()] * 4
-    for name in ("end_to_end", *race.PEERS):
+    outputs += [printed()] * 5
+    for name in ("end_to_end", "from_files", *race.PEERS):
         runner.run(name)
-    ours, deepctr, compiled, rechub = commands
+    ours, from_files, deepctr, compiled, rechub = commands
     assert ours[:4] == [sys.executable, "-m", "benchmarks.training.product", "end_to_end"]
+    assert from_files == [*ours[:3], "from_files", *ours[4:]]
     assert Task(**json.loads(ours[5])) == Task(**json.loads(deepctr[6])) == TINY
     assert deepctr[:4] == ["env", "-u", "TF_USE_LEGACY_KERAS", "/env/deepctr/python"]
     assert pathlib.Path(deepctr[4]).name == "with_deepctr.py"
@@ -244,9 +246,10 @@ def test_both_forms_hold_the_same_rows(written):
     np.testing.assert_allclose(found["number_1"], (numbers - numbers.mean()) / numbers.std(), atol=1e-4)
 
 
-def test_the_trainer_end_to_end(written):
+@pytest.mark.parametrize("what", [product.end_to_end, product.from_files])
+def test_the_trainer_end_to_end(written, what):
     folder, _ = written
-    found = product.end_to_end(folder, TINY)
+    found = what(folder, TINY)
     assert len(found["seconds"]) == 1 + product.FURTHER_EPOCHS
     assert min(found["seconds"]) > 0
     assert found["rows"] == NUM_ROWS
@@ -282,7 +285,7 @@ def test_a_process_prints_the_same_steps_in_memory(written, capsys):
     product.main(["in_memory", str(folder), json.dumps(dataclasses.asdict(TINY))])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(found) == {"seconds", "rows", "loss"}
-    assert len(found["seconds"]) == TINY.epochs
+    assert len(found["seconds"]) == product.FURTHER_EPOCHS
     assert found["rows"] == NUM_ROWS
     assert 0 < found["loss"] < 1
 
@@ -293,5 +296,5 @@ def test_page():
     assert text.splitlines()[-1] == "| speed | 2.5 x |  | >= 2 | yes |"
     page = PAGE.read_text()
     assert page.count("<!-- benchmarks.training: begin -->") == 1
-    for name in ("end_to_end", "in_memory", *race.PEERS):
+    for name in ("end_to_end", "from_files", "in_memory", *race.PEERS):
         assert f"| `{name}` |" in page

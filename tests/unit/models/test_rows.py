@@ -75,6 +75,40 @@ def test_going_on_within_an_epoch_gives_the_rest_of_it(rows, first_batch):
     assert batches_of(rows, first_batch=first_batch) == batches_of(rows)[first_batch:]
 
 
+@pytest.mark.parametrize("changes", [{}, {"epoch": 5, "first_batch": 4}, {"window_rows": 1, "drop_remainder": True}])
+def test_rows_in_memory_come_as_from_files(rows, changes):
+    wanted, read = batches_of(rows, **changes), rows.read(["x", "id"])[0]
+    with rows.held(max_mib=1) as is_held:
+        assert is_held
+        rows.files = ("/nowhere/rows.gz",) * len(rows.files)
+        assert batches_of(rows, **changes) == wanted
+        held, num_rows = rows.read(["x", "id"])
+        assert (set(held), num_rows, rows.read([])) == ({"x", "id"}, NUM_ROWS, ({}, NUM_ROWS))
+        for name, column in held.items():
+            np.testing.assert_array_equal(np.sort(column), np.sort(read[name]))
+
+
+def test_what_was_held_is_read_from_files_again(rows):
+    with rows.held(max_mib=1):
+        pass
+    rows.files = ("/nowhere/rows.gz",) * len(rows.files)
+    with pytest.raises(tf.errors.NotFoundError, match="/nowhere"):
+        batches_of(rows)
+
+
+@pytest.mark.parametrize("estimate", [NUM_ROWS, 10])
+def test_rows_that_take_more_memory_than_they_may_are_read_from_files(rows, monkeypatch, estimate):
+    """A row takes 20 bytes; an estimate that is too low is noticed on the way."""
+    monkeypatch.setattr("models.rows._MIB", 20 * 900)
+    monkeypatch.setattr(rows, "estimate", lambda: estimate)
+    wanted = batches_of(rows)
+    with rows.held(max_mib=1) as is_held:
+        assert not is_held
+        assert batches_of(rows) == wanted
+    with rows.held(max_mib=0) as is_held:
+        assert not is_held
+
+
 def test_rows_are_mixed_within_windows_alone(rows):
     """The window is rounded up to 256 rows: the rows of a window are those that reading would have given."""
     in_order = flat(batches_of(rows, window_rows=1, batch_size=1))
