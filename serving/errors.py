@@ -10,6 +10,7 @@ ServingError
 ├── FeatureValueError           a feature given with a request that a tf.Example cannot hold
 ├── ExposureLogError            an answer that cannot be logged, and so is not given
 ├── CandidateError              candidates that are empty, repeated or too many
+├── CallerLeftError             a call whose client has left, and that is therefore not logged
 ├── BlendError                  predictions from which no score can be computed
 └── PredictionError             the model server gave no usable answer; carries the gRPC status
     ├── ServerUnreachableError  nobody answers at the address
@@ -71,6 +72,10 @@ class ExposureLogError(ServingError):
 
 class CandidateError(ServingError):
     """Candidates that cannot be ranked."""
+
+
+class CallerLeftError(ServingError):
+    """A call whose client has left before it was answered; nobody saw an answer, so none is logged."""
 
 
 class BlendError(ServingError):

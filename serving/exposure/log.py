@@ -175,7 +175,8 @@ class ExposureLog:
                 with self._changed:
                     self._num_in_attempt = 0
                     self._changed.notify_all()
-            except OSError as error:
+            # Whatever it is: a writer that has ended would let answers be given that nobody logs.
+            except Exception as error:
                 self._take_back(error)
                 with self._changed:
                     self._changed.wait_for(lambda: self._is_closing and not is_closing, self._config.retry_seconds)  # noqa: B023
@@ -227,5 +228,5 @@ class ExposureLog:
             self._queue.extendleft(reversed(self._unsynced))
             self._unsynced, self._must_rewind, self._num_in_attempt = [], self._segment is not None, 0
             self._disk_failures += 1
-            self._disk_error = error.strerror or str(error)
+            self._disk_error = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             self._changed.notify_all()

@@ -121,7 +121,8 @@ def exposure_lines(*exposures):
 def _head(exposure):
     """What the rows of an answer begin with, up to the position in the id of the impression."""
     shared = {
-        **exposure.context,
+        # A column of the context that has the name of one of ours would stand in the row twice.
+        **{name: value for name, value in exposure.context.items() if name not in ROW_SCHEMA.names},
         "request_id": exposure.request_id,
         "user_id": exposure.user_id,
         "surface": exposure.context.get("surface"),

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from serving.exposure.record import ROW_SCHEMA
 
 _OPEN_SUFFIX = ".open"
+_LONGEST_LINE_BYTES = 1 << 30
 
 
 class Segment:
@@ -159,9 +160,46 @@ def _put_in_place(path, target, file_format):
 
 
 def _table(path):
-    """Rows of a journal; columns of the context get the type that their values have."""
-    options = pa.json.ParseOptions(explicit_schema=ROW_SCHEMA, unexpected_field_behavior="infer")
-    return pa.json.read_json(path, parse_options=options)
+    """Rows of a journal; columns of the context get the type that their values have, and are text where these have several."""
+    try:
+        return _read_lines(path, ROW_SCHEMA)
+    except pa.ArrowInvalid:
+        # A client decides what its context holds, and how long an id is: such a segment takes longer, but gets in place.
+        mixed = _mixed_columns(path)
+    as_text = path.with_name(f"{path.name}.text")
+    try:
+        with open(path, "rb") as lines, open(as_text, "w", encoding="utf-8") as file:
+            for line in lines:
+                row = json.loads(line)
+                row |= {name: _text(row[name]) for name in mixed & row.keys()}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        own = [field for field in ROW_SCHEMA if field.name not in mixed]
+        schema = pa.schema([*own, *(pa.field(name, pa.string()) for name in sorted(mixed))])
+        return _read_lines(as_text, schema, min(as_text.stat().st_size, _LONGEST_LINE_BYTES))
+    finally:
+        as_text.unlink(missing_ok=True)
+
+
+def _read_lines(path, schema, block_bytes=None):
+    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer")
+    return pa.json.read_json(path, pa.json.ReadOptions(block_size=block_bytes), options)
+
+
+def _mixed_columns(path):
+    """Names of columns in which values of several types stand, or another than theirs."""
+    kinds_by_name = {field.name: {str} for field in ROW_SCHEMA if field.type == pa.string()}
+    with open(path, "rb") as lines:
+        for line in lines:
+            for name, value in json.loads(line).items():
+                first = value[0] if isinstance(value, list) and value else value
+                if first is not None:
+                    kind = float if isinstance(first, int | float) else type(first)
+                    kinds_by_name.setdefault(name, set()).add((list, kind) if isinstance(value, list) else kind)
+    return {name for name, kinds in kinds_by_name.items() if len(kinds) > 1}
+
+
+def _text(value):
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _sync_folder(folder):

@@ -64,15 +64,16 @@ def publish_to_redis(publication, config):
         prefix = config.redis_prefix
         parts_key, users_key = _keys(prefix, publication.version)
         client.delete(parts_key, users_key)
-        for name, content in parts.items():
-            for number, start in enumerate(range(0, max(len(content), 1), _PIECE_BYTES)):
-                client.hset(parts_key, f"{name}:{number}", content[start : start + _PIECE_BYTES])
+        # Users before parts: a reader takes a user without record for unknown where the parts are there.
         for user_ids, contents in records:
             pipeline = client.pipeline(transaction=False)
             for start in range(0, len(user_ids), _RECORDS_AT_A_TIME):
                 part = slice(start, start + _RECORDS_AT_A_TIME)
                 pipeline.hset(users_key, mapping=dict(zip(user_ids[part], contents[part], strict=True)))
             pipeline.execute()
+        for name, content in parts.items():
+            for number, start in enumerate(range(0, max(len(content), 1), _PIECE_BYTES)):
+                client.hset(parts_key, f"{name}:{number}", content[start : start + _PIECE_BYTES])
         before = client.getset(f"{prefix}:current", publication.version)
         if before is not None and int(before) != publication.version:
             with client.pipeline(transaction=True) as pipeline:

@@ -122,8 +122,13 @@ class _Connections:
         return rows[0][0] if rows else None
 
     def close(self):
+        connection = None
         while not self._free.empty():
-            self._free.get().close()
+            connection = self._free.get()
+            connection.close()
+        if connection is not None:
+            # It says to who asks later that it is closed, instead of letting them wait for ever.
+            self._free.put(connection)
 
     def _select(self, statement, *values):
         connection = self._free.get()

@@ -1,6 +1,7 @@
 """From a request to an answer: arm, features, predictions or a declared fallback, blend, exposure log."""
 
 import collections
+import collections.abc
 import dataclasses
 import enum
 import threading
@@ -10,7 +11,7 @@ import uuid
 import numpy as np
 
 from data.schema import LABELS
-from serving.errors import BlendError, CandidateError, FeatureStoreError, PredictionError
+from serving.errors import BlendError, CallerLeftError, CandidateError, FeatureStoreError, PredictionError
 from serving.experiments.split import TrafficSplit
 from serving.exposure.record import Exposure, ShownItem
 from serving.ranker.backend import Asked, Encoders, Predicted
@@ -44,6 +45,7 @@ class Query:
         request_id: names the answer; empty for a name made here.
         timeout_seconds: how long an answer is of use.
         max_candidates: most candidates.
+        is_wanted_fn: says whether somebody still waits for the answer.
     """
 
     user_id: str
@@ -55,6 +57,7 @@ class Query:
     request_id: str
     timeout_seconds: float
     max_candidates: int
+    is_wanted_fn: collections.abc.Callable[[], bool] = lambda: True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +136,7 @@ class Answering:
             PredictionError: If no model answers and no fallback is declared, or the request is refused.
             BlendError: If no score can be computed and no fallback is declared.
             ExposureLogError: If the answer cannot be logged.
+            CallerLeftError: If nobody waits for the answer any more; it is not logged.
         """
         deadline = time.monotonic() + query.timeout_seconds
         reading = self._current_reading()
@@ -149,6 +153,8 @@ class Answering:
         asked = Asked(query.user_id, item_ids, context, query.features, time.time_ns() // 1_000_000, user)
         predicted, scores, order = self._ranked(reading, asked, arm, deadline, degradations)
         answer = self._shown(query, reading, asked, arm, predicted, scores, order, degradations)
+        if not query.is_wanted_fn():
+            raise CallerLeftError("a client must wait for its answer. Received: a client that left")
         if self._exposures is not None:
             self._exposures.append(_exposure(answer, asked), max(deadline - time.monotonic(), 0))
         self._count(answer)

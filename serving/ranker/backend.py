@@ -1,5 +1,6 @@
 """One model server: what it is asked, in the form that its version understands, and its answer as arrays."""
 
+import time
 from typing import NamedTuple
 
 import grpc
@@ -125,7 +126,7 @@ class Backend:
         Args:
             encoders: `Encoders`.
             asked: `Asked`.
-            timeout_seconds: of each call to the server: mostly one, up to four when versions change.
+            timeout_seconds: of all calls to the server together: mostly one, up to four when versions change.
             label: version label; None for the newest version.
 
         Returns:
@@ -137,32 +138,30 @@ class Backend:
             DeadlineError: If the answer takes longer.
             PredictionError: If the server refuses, or its answer does not fit the candidates.
         """
-        form = self._form_by_label.get(label) or self._served_form(timeout_seconds, label)
+        deadline = time.monotonic() + timeout_seconds
+        form = self._form_by_label.get(label) or self._served_form(deadline, label)
         try:
-            response = self._ask(form, encoders, asked, timeout_seconds, label)
+            response = self._ask(form, encoders, asked, deadline, label)
         except PredictionError as error:
             if error.status not in _OTHER_FORM:
                 raise
-            changed = self._served_form(timeout_seconds, label)
-            if changed.inputs == form.inputs:
+            changed = self._served_form(deadline, label)
+            if changed == form:
                 raise
-            form, response = changed, self._ask(changed, encoders, asked, timeout_seconds, label)
+            form, response = changed, self._ask(changed, encoders, asked, deadline, label)
         version = response.model_spec.version.value
         self._form_by_label[label] = form if version == form.version else None
         return Predicted(version, {name: _predictions(response, name, len(asked.item_ids)) for name in LABELS})
 
-    def _served_form(self, timeout_seconds, label):
+    def _served_form(self, deadline, label):
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURES_FIELD])
         self._specify(request.model_spec, label)
-        try:
-            response = self._stub.GetModelMetadata(request, timeout=timeout_seconds, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise self._typed(error, timeout_seconds) from error
+        response = self._called(self._stub.GetModelMetadata, request, deadline)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata[SIGNATURES_FIELD].Unpack(signatures)
         return _ServedForm(response.model_spec.version.value, rank_inputs(signatures.signature_def))
 
-    def _ask(self, form, encoders, asked, timeout_seconds, label):
+    def _ask(self, form, encoders, asked, deadline, label):
         request = predict_pb2.PredictRequest()
         self._specify(request.model_spec, label)
         inputs = form.inputs and encoders.columns.encode_serialized(form.inputs, *asked)
@@ -177,10 +176,17 @@ class Backend:
             tensor.tensor_shape.dim.add(size=len(examples))
             request.inputs[EXAMPLES_INPUT].CopyFrom(tensor)
             content = request.SerializeToString()
+        return self._called(self._predict_serialized, content, deadline)
+
+    def _called(self, method, request, deadline):
+        timeout_seconds = max(deadline - time.monotonic(), 0)
         try:
-            return self._predict_serialized(content, timeout=timeout_seconds, metadata=self._metadata)
+            return method(request, timeout=timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._typed(error, timeout_seconds) from error
+        except ValueError as error:
+            # How gRPC names a connection that was closed, as this one is when calls outlast the end of the service.
+            raise self._unreachable("the connection is closed") from error
 
     def _specify(self, model_spec, label):
         model_spec.name = self._model_name
@@ -189,12 +195,9 @@ class Backend:
 
     def _typed(self, error, timeout_seconds):
         status, details = error.code().name, " ".join((error.details() or "no details").split())
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            return ServerUnreachableError(
-                status,
-                f"a model server must answer at {self.address}. Received: {details}. "
-                "Start it with `smalltowers serve`, or set serving.host and serving.port",
-            )
+        # Nobody cancels a call here: CANCELLED comes of a server that ends while it answers.
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+            return self._unreachable(details)
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError(
                 status,
@@ -202,6 +205,13 @@ class Backend:
                 "Received: nothing yet. Name fewer candidates, or raise serving.deadline_ms",
             )
         return PredictionError(status, f"the model server at {self.address} must predict. Received: {status}: {details}")
+
+    def _unreachable(self, details):
+        return ServerUnreachableError(
+            "UNAVAILABLE",
+            f"a model server must answer at {self.address}. Received: {details}. "
+            "Start it with `smalltowers serve`, or set serving.host and serving.port",
+        )
 
 
 def _predictions(response, name, num_candidates):

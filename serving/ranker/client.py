@@ -96,7 +96,7 @@ class Ranker:
             `Ranking`.
 
         Raises:
-            CandidateError: If candidates are empty, repeated or too many.
+            CandidateError: If candidates are none, without an id, repeated or too many.
             FeatureValueError: If a value cannot be a feature.
             ServerUnreachableError: If nobody answers.
             DeadlineError: If the answer takes longer than `deadline_ms`.
@@ -148,11 +148,13 @@ def checked_candidates(candidates, limit):
         List of ids.
 
     Raises:
-        CandidateError: If they are none, repeated or too many.
+        CandidateError: If they are none, without an id, repeated or too many.
     """
     item_ids = list(candidates)
     if not item_ids:
         raise CandidateError("candidates must hold at least one item. Received: none. Name candidates")
+    if not all(item_ids):
+        raise CandidateError("candidates must have ids. Received: ''")
     if len(item_ids) > limit:
         raise CandidateError(
             f"candidates must be at most serving.max_candidates={limit} items. Received: {len(item_ids)}. "

@@ -1,7 +1,8 @@
 """Between the protocol's messages and queries and answers."""
 
-import math
 import struct
+
+import numpy as np
 
 from serving.errors import CandidateError, FeatureValueError
 from serving.protos import ranker_pb2
@@ -12,27 +13,36 @@ from serving.ranker.tensors import varint
 _ITEMS_TAG, _ITEM_ID_TAG = b"\x12", b"\x0a"
 _CLICK_TAG, _WATCH_TAG, _SATISFACTION_TAG, _SCORE_TAG, _KNOWN_TAG = 0x11, 0x19, 0x21, 0x29, 0x30
 _ITEM_NUMBERS = struct.Struct("<BdBdBdBdBB")
+# What is said once and repeated for a thousand candidates must be short: else a request of a few megabytes fills the memory.
+_MAX_ROW_BYTES = 4_096
+_MAX_FEATURES_BYTES = 16_384
+# A number becomes one of 32 bits; what is greater would be infinite.
+_MAX_NUMBER = float(np.finfo(np.float32).max)
 
 
-def query_of(request, timeout_seconds, max_candidates):
+def query_of(request, timeout_seconds, max_candidates, is_wanted_fn=lambda: True):
     """The query that a message asks.
 
     Args:
         request: `RankRequest`.
         timeout_seconds: how long an answer is of use.
         max_candidates: most candidates of this method.
+        is_wanted_fn: says whether somebody still waits for the answer.
 
     Returns:
         `serving.ranker.answering.Query`.
 
     Raises:
-        FeatureValueError: If a number is not finite, or a column is given for all candidates and for some.
-        CandidateError: If the user is not named, or k is negative.
+        FeatureValueError: If a number is not finite in 32 bits, values are too long, or a column is given for all candidates
+            and for some.
+        CandidateError: If the user is not named, or k or the deadline is negative.
     """
     if not request.user_id:
         raise CandidateError("user_id must be given. Received: ''")
-    if request.k < 0:
-        raise CandidateError(f"k must not be negative. Received: {request.k}")
+    for name in ("k", "deadline_ms"):
+        if getattr(request, name) < 0:
+            raise CandidateError(f"{name} must not be negative. Received: {getattr(request, name)}")
+    _check_sizes(request)
     features = {name: _value(name, value) for name, value in request.features.items()}
     for name, by_item in request.features_by_item.items():
         if name in features:
@@ -48,7 +58,31 @@ def query_of(request, timeout_seconds, max_candidates):
         request_id=request.request_id,
         timeout_seconds=timeout_seconds,
         max_candidates=max_candidates,
+        is_wanted_fn=is_wanted_fn,
     )
+
+
+def _check_sizes(request):
+    row_bytes = len(request.user_id) + len(request.request_id) + _num_bytes(request.context)
+    if row_bytes > _MAX_ROW_BYTES:
+        raise FeatureValueError(
+            f"user_id, request_id and context must take at most {_MAX_ROW_BYTES} bytes together, as they stand in every row of "
+            f"the exposure log. Received: {row_bytes}"
+        )
+    if (features_bytes := _num_bytes(request.features)) > _MAX_FEATURES_BYTES:
+        raise FeatureValueError(
+            f"features for all candidates must take at most {_MAX_FEATURES_BYTES} bytes together. Received: {features_bytes}"
+        )
+    for name, by_item in request.features_by_item.items():
+        longest = max((value.ByteSize() for value in by_item.values.values()), default=0)
+        if longest > _MAX_FEATURES_BYTES:
+            raise FeatureValueError(
+                f"feature {name} must take at most {_MAX_FEATURES_BYTES} bytes an item. Received: {longest}"
+            )
+
+
+def _num_bytes(columns):
+    return sum(len(name) + value.ByteSize() for name, value in columns.items())
 
 
 def response_bytes(answer, start=0, stop=None):
@@ -115,6 +149,6 @@ def _value(name, message):
     value = getattr(message, kind)
     value = list(value.values) if kind in ("texts", "numbers") else value
     numbers = value if kind == "numbers" else [value] if kind == "number" else []
-    if not all(map(math.isfinite, numbers)):
-        raise FeatureValueError(f"feature {name} must hold finite numbers. Received: {str(value)[:80]}")
+    if not all(abs(number) <= _MAX_NUMBER for number in numbers):
+        raise FeatureValueError(f"feature {name} must hold finite numbers of 32 bits. Received: {str(value)[:80]}")
     return value

@@ -56,11 +56,11 @@ def scored_order(blend, columns, item_ids, predictions, given):
 
     Raises:
         BlendError: If a prediction is not finite, or a score would not be.
-        FeatureValueError: If a duration is no number.
+        FeatureValueError: If a duration is no number, or what diversity goes by is not one value.
     """
     durations = None
     if blend.duration is not None:
-        values = columns.values(blend.duration.column, item_ids, given)
+        values = _one_value_each(columns, blend.duration.column, item_ids, given)
         try:
             durations = np.array([np.nan if value is None else value for value in values], np.float64)
         except (TypeError, ValueError) as error:
@@ -70,6 +70,14 @@ def scored_order(blend, columns, item_ids, predictions, given):
     scores = blended_scores(blend, **{name: predictions[name] for name in PREDICTIONS}, durations=durations)
     order = ranked_order(item_ids, scores)
     if blend.diversity is not None and blend.diversity.relevance < 1:
-        values = columns.values(blend.diversity.column, item_ids, given)
+        values = _one_value_each(columns, blend.diversity.column, item_ids, given)
         order = diversified_order(order, scores, values, blend.diversity.relevance)
     return scores, order
+
+
+def _one_value_each(columns, name, item_ids, given):
+    values = columns.values(name, item_ids, given)
+    for value in values:
+        if isinstance(value, list):
+            raise FeatureValueError(f"feature {name} must be one value, as the blend goes by it. Received: {str(value)[:80]}")
+    return values

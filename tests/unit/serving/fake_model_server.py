@@ -5,6 +5,7 @@ import zlib
 from concurrent import futures
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
@@ -13,7 +14,7 @@ def predicted(version, user_id, item_id, age=20.0):
     """Click, watch time and satisfaction of one candidate, as 32 bits."""
     share = zlib.crc32(f"{version}/{user_id}/{item_id}".encode()) / 2**32
     values = 0.05 + 0.9 * share, age + 100 * share, 0.95 - 0.9 * share
-    return tuple(float(tf.constant(value, tf.float32).numpy()) for value in values)
+    return tuple(float(np.float32(value)) for value in values)
 
 
 class FakeModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -23,7 +24,7 @@ class FakeModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.version_by_label = version_by_label
         self.failing = {}
         self.outputs = {}
-        self.num_calls, self.token = 0, None
+        self.num_calls, self.token, self.pause_seconds = 0, None, 0.0
         self.may_answer = threading.Event()
         self.may_answer.set()
         self._server, self.port = None, 0
@@ -48,6 +49,7 @@ class FakeModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def _version(self, spec, context):
         if self.token is not None and ("authorization", self.token) not in context.invocation_metadata():
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "a token is missing")
+        threading.Event().wait(self.pause_seconds)
         label = spec.version_label or None
         if status := self.failing.get(label):
             context.abort(grpc.StatusCode[status], "as the test wants it")

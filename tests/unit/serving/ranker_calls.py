@@ -7,12 +7,29 @@ import pathlib
 import grpc
 import pytest
 
+from serving.config import ServingConfig
+from serving.features.sqlite_store import publish_to_sqlite
 from serving.protos import ranker_pb2
 from serving.ranker.messages import value_message
-from tests.conformance.test_feature_stores import ITEMS
+from serving.ranker.service import RankerServer
+from tests.conformance.test_feature_stores import CONFIG as FEATURES
+from tests.conformance.test_feature_stores import ITEMS, publication
 from tests.unit.serving.fake_model_server import predicted
 
 ITEM_IDS = ITEMS["item_id"]
+
+
+def started_ranker(folder, backends, content=None, **keys):
+    """A ranker service over features in SQLite, and its port; keys are those of `serving`."""
+    features = FEATURES.model_dump() | {"poll_seconds": 0.01} | keys.pop("features", {})
+    ranker = {"port": 0, "backends": tuple(backends)} | keys.pop("ranker", {})
+    exposure = {"sync_seconds": 0.01} | keys.pop("exposure", {})
+    publish_to_sqlite(content or publication(), folder / "features.sqlite")
+    config = ServingConfig.model_validate(
+        {"deadline_ms": 5_000, **keys, "features": features, "ranker": ranker, "exposure": exposure}
+    )
+    server = RankerServer(config, folder, folder / "exposures")
+    return server, server.start()
 
 
 def ask(stub, user_id="u1", candidates=ITEM_IDS, timeout=5.0, **keys):

@@ -105,6 +105,15 @@ def test_a_publication_that_cannot_be_read_leaves_the_one_before_in_place(tmp_pa
     store.close()
 
 
+def test_a_closed_store_says_so(tmp_path):
+    publish_to_sqlite(Publication.of_tables(USERS, ITEMS), tmp_path / "features.sqlite")
+    store = SqliteStore(tmp_path / "features.sqlite")
+    store.close()
+    for _ in range(3):
+        with pytest.raises(FeatureStoreError, match=r"features.sqlite must answer. Received: Cannot operate on a closed"):
+            store.current().user_features("u1")
+
+
 def test_parts_of_another_form_are_refused():
     parts, _ = encoded_publication(Publication.of_tables(USERS, ITEMS))
     other = parts | {"meta": parts["meta"].replace(b'"form": 1', b'"form": 2')}

@@ -9,19 +9,17 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.config import ServingConfig
 from serving.errors import ExposureLogError, ListenError
 from serving.experiments.split import TrafficSplit
 from serving.features.sqlite_store import publish_to_sqlite
 from serving.protos import ranker_pb2, ranker_pb2_grpc
 from serving.ranker.messages import value_message
-from serving.ranker.service import RankerServer
 from tests.conformance.redis_server import running_redis
 from tests.conformance.test_feature_stores import CONFIG as FEATURES
 from tests.conformance.test_feature_stores import ITEMS, publication
 from tests.unit.serving.fake_model_server import FakeModelServer, predicted
 from tests.unit.serving.model_server.certificates import Authority
-from tests.unit.serving.ranker_calls import ITEM_IDS, ask, check_items, logged, ranked_by_hand, status_of
+from tests.unit.serving.ranker_calls import ITEM_IDS, ask, check_items, logged, ranked_by_hand, started_ranker, status_of
 
 VERSIONS = {None: 7, "stable": 6, "canary": 8}
 
@@ -40,15 +38,7 @@ def serve(tmp_path, models):
     started = []
 
     def start(content=None, **keys):
-        features = FEATURES.model_dump() | {"poll_seconds": 0.01} | keys.pop("features", {})
-        ranker = {"port": 0, "backends": tuple(model.address for model in models)} | keys.pop("ranker", {})
-        exposure = {"sync_seconds": 0.01} | keys.pop("exposure", {})
-        publish_to_sqlite(content or publication(), tmp_path / "features.sqlite")
-        config = ServingConfig.model_validate(
-            {"deadline_ms": 5_000, **keys, "features": features, "ranker": ranker, "exposure": exposure}
-        )
-        server = RankerServer(config, tmp_path, tmp_path / "exposures")
-        start.port = server.start()
+        server, start.port = started_ranker(tmp_path, [model.address for model in models], content, **keys)
         channel = grpc.insecure_channel(f"127.0.0.1:{start.port}")
         started.append((server, channel))
         return server, ranker_pb2_grpc.RankerStub(channel)
@@ -210,10 +200,23 @@ def test_without_fallbacks_failures_are_told(serve, models):
     status, details = status_of(lambda: ask(stub))
     assert status == "UNAVAILABLE"
     assert details.startswith("a model server must answer at 127.0.0.1:")
+    # Neither was it the client that cancelled, nor is a defect of the model server an unknown one of the ranker.
+    for failure, told in (("CANCELLED", "UNAVAILABLE"), ("UNKNOWN", "INTERNAL"), ("NOT_FOUND", "NOT_FOUND")):
+        for model in models:
+            model.failing = {None: failure}
+        assert status_of(lambda: ask(stub))[0] == told
     for model in models:
         model.failing = {}
         model.outputs = {"click": [math.inf] * 4}
     assert status_of(lambda: ask(stub))[0] == "INTERNAL"
+
+
+def test_all_calls_to_a_slow_replica_take_no_more_than_its_share(serve, models):
+    """The first request asks twice, for the form of the version and for predictions."""
+    _, stub = serve(ranker={"attempt_ms": 400, "popularity_fallback": False})
+    models[0].pause_seconds = 0.3
+    assert not ask(stub).is_degraded
+    assert models[1].num_calls == 1
 
 
 def test_slow_models_give_way_to_popularity_within_the_deadline(serve, models):
@@ -261,9 +264,12 @@ def test_wrong_requests_are_told_and_not_logged(serve, tmp_path):
         ({"candidates": ["a", "a"]}, "candidates must be different items. Received twice or more: a"),
         ({"candidates": list(map(str, range(11)))}, "candidates must be at most serving.max_candidates=10 items"),
         ({"user_id": ""}, "user_id must be given. Received: ''"),
+        ({"candidates": ["a", ""]}, "candidates must have ids. Received: ''"),
         ({"k": -1}, "k must not be negative. Received: -1"),
-        ({"features": {"age": math.nan}}, "feature age must hold finite numbers. Received: nan"),
-        ({"features": {"user_history": [1.0, math.inf]}}, "feature user_history must hold finite numbers"),
+        ({"deadline_ms": -1}, "deadline_ms must not be negative. Received: -1"),
+        ({"features": {"age": 1e39}}, "feature age must hold finite numbers of 32 bits. Received: 1e+39"),
+        ({"features": {"age": math.nan}}, "feature age must hold finite numbers of 32 bits. Received: nan"),
+        ({"features": {"user_history": [1.0, math.inf]}}, "feature user_history must hold finite numbers of 32 bits"),
         ({"features": {"user_id": "u2"}}, "user_id and item_id must come as ids, not as features"),
         ({"features": {"num_likes": "many"}}, "feature num_likes must be of type int, as likes_bucket follows from it"),
         (
