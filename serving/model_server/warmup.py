@@ -63,10 +63,17 @@ def _run(model, log, inference):
 
 def _run_empty_batches(model):
     for signature in model.signatures.values():
-        if not signature.is_batchable:
+        if any(spec.shape is None for spec in signature.inputs.values()):
             continue
-        arrays = [np.zeros([size or 0 for size in spec.shape], spec.array_dtype) for spec in signature.inputs.values()]
+        arrays = [_smallest_array(spec) for spec in signature.inputs.values()]
         try:
             model.run(signature.feeds, arrays, signature.fetches)
         except RequestError as error:
             _log.info("version %d is not warmed up: %s takes no empty batch: %s", model.number, signature.name, error)
+
+
+def _smallest_array(spec):
+    """No rows, or as many as the signature wants: `rank` has one of the user beside any number of candidates."""
+    array = np.empty([size or 0 for size in spec.shape], spec.array_dtype)
+    array.fill(b"" if array.dtype == object else 0)
+    return array
