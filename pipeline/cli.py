@@ -99,6 +99,18 @@ def compare(a, b, examples, replicates):
     compare_versions(a, b, examples, replicates)
 
 
+@cli.command()
+@_CONFIG
+@_SET
+@click.option("--exposures", metavar="GLOB", help="Segments of the exposure log; those of the job where absent.")
+@click.option("--version", type=int, metavar="N", help="Of the model; the newest that answered where absent.")
+def skew(config, overrides, exposures, version):
+    """Compare what was served with the training rows and say which columns left their range; exit 1 if any did."""
+    from pipeline.commands.skew import watch_skew
+
+    sys.exit(watch_skew(_load(config, overrides), exposures, version))
+
+
 @cli.command(name="compile")
 @_CONFIG
 @_SET

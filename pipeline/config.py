@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError
 from pipeline.evaluation_config import EvaluationConfig, check_gates, check_slice
 from pipeline.tuner_config import TunerConfig, check_tuner, with_values
 from serving.config import ServingConfig
+from serving.exposure.record import PREDICTED_COLUMNS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -62,11 +63,16 @@ class ValidationConfig(FrozenConfig):
     Attributes:
         drift: largest distance by column between this run's rows and the previous run's, split by split.
         skew: largest distance by column between the evaluation rows and the training rows.
+        served_skew: largest difference by column between what was served and what the model was trained on; a distance of
+            predictions, `predicted_click` and its like, counts only where it is named here.
+        served_skew_limit: that of columns which are not named.
         blocking: whether an anomaly, one of the TFDV schema included, stops the push.
     """
 
     drift: dict[str, Distance] = {}
     skew: dict[str, Distance] = {}
+    served_skew: dict[str, Distance] = {}
+    served_skew_limit: Distance = 0.1
     blocking: bool = True
 
 
@@ -167,6 +173,8 @@ class Config(FrozenConfig):
         for branch in ("drift", "skew"):
             for name in getattr(self.validation, branch):
                 _require_column(f"validation.{branch}.{name}", name, known)
+        for name in self.validation.served_skew:
+            _require_column(f"validation.served_skew.{name}", name, known | set(PREDICTED_COLUMNS))
         for name in self.serving.context:
             _require_column(f"serving.context.{name}", name, known)
         labels = {task.label for task in self.model.tasks}

@@ -4,6 +4,7 @@ PipelineError
 ├── ConfigError       a configuration file, key or value that cannot be used
 ├── ComponentError    a component of the run failed; names it and its cause
 ├── ReportError       a run that there is nothing to tell of
+├── SkewError         nothing that was served can be compared, or nothing that it could be compared with
 ├── TunerError        a search that found nothing
 └── VersionError      a pushed version, or what was recorded beside it, is missing
 """
@@ -37,6 +38,10 @@ class ComponentError(PipelineError):
 
 class ReportError(PipelineError):
     """A run that is not recorded, or that these sources cannot read."""
+
+
+class SkewError(PipelineError):
+    """Served rows that are too few or of no known version, or training statistics that are gone."""
 
 
 class TunerError(PipelineError):

@@ -17,6 +17,7 @@ from pipeline.components.version_pusher import first_unseen_day
 from pipeline.evaluation_config import EvaluationConfig
 from pipeline.gate import evaluate_candidate, write_evaluation
 from pipeline.scoring import InService, score
+from pipeline.skew.predictions import write_prediction_statistics
 
 _TASKS = pydantic.TypeAdapter(tuple[TaskConfig, ...])
 
@@ -39,7 +40,7 @@ class Executor(base_executor.BaseExecutor):
     """Measures through the served signature, on raw rows: what is judged is what would be served."""
 
     def Do(self, input_dict, output_dict, exec_properties):  # noqa: N802, the name is TFX's
-        """Writes `metrics.json` and the blessing that the Pusher reads.
+        """Writes `metrics.json`, statistics of the predictions, and the blessing that the Pusher reads.
 
         Args:
             input_dict: artifacts `examples` (raw) and `model`; `in_service`, the model to compare with, and `pushed_model`, its
@@ -52,6 +53,7 @@ class Executor(base_executor.BaseExecutor):
         evaluation = EvaluationConfig.model_validate_json(exec_properties["evaluation"])
         rows_folder = artifact_utils.get_split_uri(input_dict["examples"], EVAL_SPLIT)
         model = artifact_utils.get_single_instance(input_dict["model"])
+        folder = artifact_utils.get_single_uri(output_dict["metrics"])
         others, pushes = input_dict.get("in_service", []), input_dict.get("pushed_model", [])
 
         def scored(artifact):
@@ -59,8 +61,10 @@ class Executor(base_executor.BaseExecutor):
 
         unseen_from = first_unseen_day(pushes[0]) if pushes else None
         in_service = InService(_name(others, pushes), scored(others[0]), unseen_from) if others else None
-        result = evaluate_candidate(scored(model), in_service, tasks, evaluation)
-        write_evaluation(result, artifact_utils.get_single_uri(output_dict["metrics"]))
+        rows = scored(model)
+        result = evaluate_candidate(rows, in_service, tasks, evaluation)
+        write_evaluation(result, folder)
+        write_prediction_statistics(rows.predictions, folder)
         _bless(artifact_utils.get_single_instance(output_dict["blessing"]), result.is_blessed, model, others)
 
 

@@ -20,6 +20,7 @@ class ExposureConfig(FrozenConfig):
         queue_records: answered requests that may wait to be written.
         when_full: of that queue, "wait" until there is room, or "refuse" the request that would not be logged.
         retry_seconds: how often a full disk is tried again.
+        feature_share: share of the answers whose features are logged too, which `smalltowers skew` compares; 0 for none.
     """
 
     enabled: bool = True
@@ -31,3 +32,4 @@ class ExposureConfig(FrozenConfig):
     queue_records: int = pydantic.Field(10_000, ge=1)
     when_full: Literal["wait", "refuse"] = "refuse"
     retry_seconds: float = pydantic.Field(1.0, gt=0)
+    feature_share: float = pydantic.Field(0.01, ge=0, le=1)

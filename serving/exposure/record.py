@@ -1,9 +1,11 @@
 """What was shown in one answer, and its rows in the log: one a shown item, in the columns that ingestion reads.
 
 The columns of `data.schema.IMPRESSION_SCHEMA` stand under their own names, those of the context under theirs; the others say
-how the answer came about. Times are whole milliseconds since 1970, UTC.
+how the answer came about. Times are whole milliseconds since 1970, UTC. `served_features` is the tf.Example of the row, in
+base64, in answers of which the features are logged.
 """
 
+import base64
 import dataclasses
 import json
 from typing import NamedTuple
@@ -12,7 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Types of the columns that every row has, for segments in a format with types.
+SERVED_FEATURES = "served_features"
+# As `data.schema.LABELS`.
+PREDICTED_COLUMNS = ("predicted_click", "predicted_watch_seconds", "predicted_satisfaction")
+
+# Types of the columns that every row has, the last one in some answers alone, for segments in a format with types.
 ROW_SCHEMA = pa.schema(
     [
         pa.field("impression_id", pa.string()),
@@ -32,6 +38,7 @@ ROW_SCHEMA = pa.schema(
         pa.field("predicted_watch_seconds", pa.float64()),
         pa.field("predicted_satisfaction", pa.float64()),
         pa.field("score", pa.float64()),
+        pa.field(SERVED_FEATURES, pa.string()),
     ]
 )
 
@@ -70,6 +77,7 @@ class Exposure:
         is_degraded: whether the answer was a fallback.
         context: value by column of the request, the surface among them.
         items: tuple of `ShownItem`, first to last.
+        examples: serialized tf.Example of each item as the model saw it, as bytes; empty where they are not logged.
     """
 
     request_id: str
@@ -81,6 +89,7 @@ class Exposure:
     is_degraded: bool
     context: dict
     items: tuple[ShownItem, ...]
+    examples: tuple[bytes, ...] = ()
 
 
 def exposure_lines(*exposures):
@@ -112,6 +121,7 @@ def exposure_lines(*exposures):
         ', "predicted_satisfaction": ', _numbers(satisfactions),
         ', "score": ', _numbers(scores),
         ', "propensity": ', _numbers(propensities),
+        *_served_features(exposures),
         "}\n", "",
     ]  # fmt: skip
     pieces = [pa.scalar(each, pa.large_string()) if isinstance(each, str) else each.cast(pa.large_string()) for each in pieces]
@@ -135,6 +145,21 @@ def _head(exposure):
     }
     prefix = json.dumps(f"{exposure.request_id}:", ensure_ascii=False)[:-1]
     return f'{json.dumps(shared, ensure_ascii=False)[:-1]}, "impression_id": {prefix}'
+
+
+def _served_features(exposures):
+    """The column of serialized examples, absent from rows without one; nothing where no row has one."""
+    if not any(exposure.examples for exposure in exposures):
+        return []
+    return [
+        pa.array(
+            [
+                f', "{SERVED_FEATURES}": "{base64.b64encode(example).decode()}"' if example else ""
+                for exposure in exposures
+                for example in exposure.examples or [b""] * len(exposure.items)
+            ]
+        )
+    ]
 
 
 def _numbers(values):

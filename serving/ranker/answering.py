@@ -11,8 +11,8 @@ import uuid
 import numpy as np
 
 from data.schema import LABELS
-from serving.errors import BlendError, CallerLeftError, CandidateError, FeatureStoreError, PredictionError
-from serving.experiments.split import TrafficSplit
+from serving.errors import BlendError, CallerLeftError, CandidateError, FeatureStoreError, FeatureValueError, PredictionError
+from serving.experiments.split import TrafficSplit, unit_hash
 from serving.exposure.record import Exposure, ShownItem
 from serving.ranker.backend import Asked, Encoders, Predicted
 from serving.ranker.client import checked_candidates
@@ -116,7 +116,8 @@ class Answering:
         """What was answered until now.
 
         Returns:
-            Dict of counts: `answered`, `unknown_users`, `unknown_items`, and by name of the `Degradation`.
+            Dict of counts: `answered`, `unknown_users`, `unknown_items`, by name of the `Degradation`, and
+            `features_not_logged`, answers whose features were to be logged but are no tf.Example.
         """
         with self._counting:
             return dict(self._counts)
@@ -156,7 +157,8 @@ class Answering:
         if not query.is_wanted_fn():
             raise CallerLeftError("a client must wait for its answer. Received: a client that left")
         if self._exposures is not None:
-            self._exposures.append(_exposure(answer, asked), max(deadline - time.monotonic(), 0))
+            exposure = _exposure(answer, asked, self._served_examples(reading, answer, asked))
+            self._exposures.append(exposure, max(deadline - time.monotonic(), 0))
         self._count(answer)
         return answer
 
@@ -247,6 +249,21 @@ class Answering:
             num_unknown_items=int((~is_known).sum()),
         )
 
+    def _served_examples(self, reading, answer, asked):
+        """Serialized tf.Examples of the shown items, of the share of answers whose features are logged; else none."""
+        share = self._config.exposure.feature_share
+        # A hash and no random number: all replicas agree on what is logged, and so does who asks again.
+        if not answer.model_version or unit_hash("", "features", answer.request_id) >= share:
+            return ()
+        shown = asked._replace(item_ids=[item.item_id for item in answer.items])
+        try:
+            return tuple(reading.encoders.examples.encode(*shown))
+        except FeatureValueError:
+            # A column that the model does not read: it was answered without, and a sampled answer is as good as any.
+            with self._counting:
+                self._counts["features_not_logged"] += 1
+            return ()
+
     def _count(self, answer):
         with self._counting:
             self._counts["answered"] += 1
@@ -263,7 +280,7 @@ def _by_popularity(features, item_ids):
     return Predicted(0, dict.fromkeys(LABELS, nothing)), nothing, order
 
 
-def _exposure(answer, asked):
+def _exposure(answer, asked, examples):
     return Exposure(
         request_id=answer.request_id,
         user_id=asked.user_id,
@@ -274,4 +291,5 @@ def _exposure(answer, asked):
         is_degraded=bool(answer.degradations),
         context=asked.context,
         items=answer.items,
+        examples=examples,
     )

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import cli
 
-COMMANDS = ("compare", "compile", "demo", "fetch", "rank", "report", "run", "serve", "simulate")
+COMMANDS = ("compare", "compile", "demo", "fetch", "rank", "report", "run", "serve", "simulate", "skew")
 
 
 def smalltowers(*arguments):
@@ -72,6 +72,13 @@ def test_missing_schema_file_is_one_line(tmp_path):
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "job.schema_file must be a TFDV schema in text format. Received: nowhere.pbtxt" in result.stderr
+
+
+def test_a_skew_watch_without_a_log_is_one_line(tmp_path):
+    result = smalltowers("skew", "configs/demo.toml", "--set", f"job.root={tmp_path}", "--version", "7")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert f"must lie at {tmp_path}/exposures/exposures-*. Received: none" in result.stderr
 
 
 def test_comparing_what_is_no_version_is_one_line(tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow_data_validation as tfdv
 from tfx.components.evaluator import constants
 from tfx.types import Channel, standard_artifacts
 
@@ -14,6 +15,7 @@ from pipeline.config import CONFIG_FILE
 from pipeline.evaluation_config import EvaluationConfig
 from pipeline.gate import read_evaluation
 from pipeline.scoring import score
+from pipeline.skew.predictions import PREDICTIONS_FILE
 from tests.unit.pipeline.saved_models import LABELS, made_up_rows, save_model, write_rows
 
 TASKS = ModelConfig.model_fields["tasks"].default
@@ -89,6 +91,20 @@ def test_component_learns_from_the_push_what_the_model_in_service_has_seen(artif
     (tmp_path / "again").mkdir()
     _, evaluation = run_gate(artifacts, tmp_path / "again", "second", "first", "17", eval_from=days[0])
     assert (evaluation.is_blessed, evaluation.caveat, evaluation.in_service) == (False, "", "version 17")
+
+
+def test_component_tells_how_predictions_are_distributed(artifacts, tmp_path):
+    run_gate(artifacts, tmp_path, "second", "first", "17")
+    [data_set] = tfdv.load_stats_binary(str(tmp_path / "metrics" / PREDICTIONS_FILE)).datasets
+    feature_by_name = {feature.path.step[0]: feature.num_stats for feature in data_set.features}
+    assert sorted(feature_by_name) == sorted(f"predicted_{label}" for label in LABELS)
+    columns = made_up_rows(2_000, 300)
+    for label in LABELS:
+        wanted = np.asarray(columns[f"second_{label}"], np.float32)
+        found = feature_by_name[f"predicted_{label}"]
+        assert found.common_stats.num_non_missing == 2_000
+        assert (found.min, found.max) == (wanted.min(), wanted.max())
+        assert found.mean == pytest.approx(wanted.mean(dtype=float))
 
 
 def test_both_models_score_the_same_rows(artifacts):

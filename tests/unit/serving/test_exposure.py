@@ -66,7 +66,7 @@ def test_rows_of_an_answer():
         "predicted_satisfaction": 0.125,
         "score": 1.5,
     }
-    assert first.keys() - {"hour", "tag"} == set(ROW_SCHEMA.names)
+    assert first.keys() - {"hour", "tag"} == set(ROW_SCHEMA.names) - {"served_features"}
     assert (second["impression_id"], second["position"], second["item_id"]) == ("r1:2", 2, "i1")
     assert [third[name] for name in ("predicted_click", "predicted_watch_seconds", "score", "propensity")] == [
         None,

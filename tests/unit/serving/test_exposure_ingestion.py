@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -17,7 +18,10 @@ def test_ingestion_reads_the_log_as_impressions(tmp_path, file_format):
     day_ms = 86_400_000
     for number in range(8):
         at_ms = 1_768_000_000_000 + number // 4 * day_ms
-        log.append(exposure(f"r{number}", user_id=f"u{number % 3}", at_ms=at_ms, hour=number), 1.0)
+        answer = exposure(f"r{number}", user_id=f"u{number % 3}", at_ms=at_ms, hour=number)
+        # Some answers come with the features that were served; these are no column of an impression.
+        examples = (b"\x00\xff", b"two") if number % 4 == 1 else ()
+        log.append(dataclasses.replace(answer, examples=examples), 1.0)
     log.close()
     clicks = [
         {"event_id": f"e{n}", "impression_id": f"r{n}:2", "user_id": f"u{n % 3}", "kind": "click",
@@ -57,5 +61,6 @@ def test_ingestion_reads_the_log_as_impressions(tmp_path, file_format):
         assert columns["propensity"].float_list.value[0] == 1.0
         assert columns["expected_watch"].float_list.value[0] == 7.25
         assert columns["features"].int64_list.value[0] == 42
+        assert "served_features" not in columns
         request = columns["request_id"].bytes_list.value[0].decode()
         assert columns["hour"].int64_list.value[0] == int(request[1:])

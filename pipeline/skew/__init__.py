@@ -1,0 +1,1 @@
+"""Skew watch: what a service served and predicted, against what its version was trained on."""

@@ -1,0 +1,130 @@
+"""What was served of one version against what it was trained on, column by column."""
+
+import dataclasses
+
+from tfx_bsl.coders import example_coder
+
+from data.schema import KEY_COLUMNS, LABELS, mask_name, weight_name
+from pipeline.errors import SkewError
+from pipeline.skew import statistics
+from pipeline.skew.chance import Resampling
+from pipeline.skew.comparing import ColumnRule, ColumnSkew, compare_columns
+from pipeline.skew.exposed import ServedRows, read_served
+from pipeline.skew.lineage import origin_of
+from pipeline.skew.predictions import foreign_shares, prediction_batch
+
+# Their values come and go; how frequent each is says nothing, but whether training knew them does.
+_IDS = ("user_id", "item_id")
+# More than rare roundings at the edge of what counts as equal.
+_MOST_FOREIGN = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class SkewReport:
+    """What a skew watch found.
+
+    Attributes:
+        served: the rows, and which were left out.
+        columns: tuple of `ColumnSkew`, those that left their range first.
+        faults: lines for what left its range other than by a column's own values.
+        notes: lines for what was not compared, and why.
+    """
+
+    served: ServedRows
+    columns: tuple[ColumnSkew, ...]
+    faults: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def skewed(self):
+        """Names of the columns that left their range."""
+        by_column = [column.name for column in self.columns if column.reasons]
+        return tuple(dict.fromkeys([*by_column, *(line.split()[0] for line in self.faults)]))
+
+
+def watch(config, pattern, version=None):
+    """Compares served rows with the training rows and the evaluated predictions of their version.
+
+    Args:
+        config: `pipeline.config.Config` of the job, whose limits count.
+        pattern: of the segments of the exposure log.
+        version: of the model; None for the newest that answered.
+
+    Returns:
+        `SkewReport`.
+
+    Raises:
+        ExposureLogError: If no segment can be read.
+        SkewError: If there is too little to compare, or nothing to compare it with.
+        VersionError: If the version's folder is gone.
+    """
+    served = read_served(pattern, version)
+    origin = origin_of(config, served.version)
+    batch = _decoded(served.examples)
+    training = statistics.by_name(origin.training)
+    resampling = Resampling(served.users, max(training["user_id"].string_stats.unique, 1))
+    rules, notes = _rules(config.validation, origin, batch.schema.names, training)
+    columns = compare_columns(batch, origin.training, rules, resampling)
+    if origin.predictions is None:
+        notes.append(
+            f"predictions are not compared with those before the push: the gate of version {served.version} wrote none; "
+            "smalltowers run --fresh does"
+        )
+    else:
+        columns += compare_columns(
+            prediction_batch(served.predictions),
+            origin.predictions,
+            _prediction_rules(config.validation, statistics.by_name(origin.predictions)),
+            resampling,
+            "its evaluation",
+        )
+    faults = [
+        f"{name} is not what version {served.version} gives for the served features: in {100 * share:.1f}% of the rows"
+        for name, share in foreign_shares(origin.folder, served.examples, served.predictions).items()
+        if share > _MOST_FOREIGN
+    ]
+    columns.sort(key=lambda column: not column.reasons)
+    return SkewReport(served, tuple(columns), tuple(faults), tuple(notes))
+
+
+def _decoded(examples):
+    try:
+        return example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(examples)
+    except Exception as error:
+        # tfx_bsl's errors have no type of their own.
+        cause = " ".join(str(error).split())[:200]
+        raise SkewError(f"served features must be tf.Examples with one type a column. Received: {cause}") from error
+
+
+def _rules(validation, origin, served_names, training):
+    """`ColumnRule` by name of the columns that are served or that the model reads, and notes on others."""
+    # What is known after an impression, or identifies it, no service can send.
+    model = origin.config.model
+    hidden = {*LABELS, *map(mask_name, LABELS), *map(weight_name, LABELS), *KEY_COLUMNS}
+    defaults = {
+        feature.name: feature.default
+        for feature in model.features
+        if "default" in type(feature).model_fields and feature.default != type(feature).model_fields["default"].default
+    }
+    rules, notes = {}, []
+    for name in training:
+        if name in hidden or (name not in served_names and name not in model.columns):
+            continue
+        if name in defaults and name not in served_names:
+            notes.append(f"{name} is not compared: no request has it, and its default {defaults[name]} stands in")
+            continue
+        limit = validation.served_skew.get(name, validation.served_skew_limit)
+        rules[name] = ColumnRule(
+            limit, has_distance=name not in _IDS, may_lack=name in defaults, vocabulary=origin.vocabularies.get(name)
+        )
+    if surplus := sorted(set(served_names) - set(training)):
+        notes.append(f"not compared, as training has no such column: {', '.join(surplus)}")
+    return rules, notes
+
+
+def _prediction_rules(validation, predictions):
+    """Shown items are the best of the candidates: how their predictions are distributed counts only where a limit is set."""
+    limits = validation.served_skew
+    return {
+        name: ColumnRule(limits.get(name, validation.served_skew_limit), judges_distance=name in limits) for name in predictions
+    }
