@@ -76,6 +76,13 @@ class _ServedForm(NamedTuple):
     inputs: dict | None
 
 
+class _Deadline(NamedTuple):
+    """Of all calls of one question: `timeout_seconds` from its beginning, `at` as of `time.monotonic`."""
+
+    timeout_seconds: float
+    at: float
+
+
 class Backend:
     """One model server over one connection; may be asked from several threads.
 
@@ -138,7 +145,7 @@ class Backend:
             DeadlineError: If the answer takes longer.
             PredictionError: If the server refuses, or its answer does not fit the candidates.
         """
-        deadline = time.monotonic() + timeout_seconds
+        deadline = _Deadline(timeout_seconds, time.monotonic() + timeout_seconds)
         form = self._form_by_label.get(label) or self._served_form(deadline, label)
         try:
             response = self._ask(form, encoders, asked, deadline, label)
@@ -179,11 +186,10 @@ class Backend:
         return self._called(self._predict_serialized, content, deadline)
 
     def _called(self, method, request, deadline):
-        timeout_seconds = max(deadline - time.monotonic(), 0)
         try:
-            return method(request, timeout=timeout_seconds, metadata=self._metadata)
+            return method(request, timeout=max(deadline.at - time.monotonic(), 0), metadata=self._metadata)
         except grpc.RpcError as error:
-            raise self._typed(error, timeout_seconds) from error
+            raise self._typed(error, deadline.timeout_seconds) from error
         except ValueError as error:
             # How gRPC names a connection that was closed, as this one is when calls outlast the end of the service.
             raise self._unreachable("the connection is closed") from error
