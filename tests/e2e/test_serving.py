@@ -1,5 +1,6 @@
 """From a pushed model to a ranking over a real socket; what is trained is what is served."""
 
+import contextlib
 import gzip
 import json
 import re
@@ -19,6 +20,8 @@ from serving.features.tables import FeatureTables
 from serving.model_server.server import ModelServer
 from serving.ranker.client import Ranker
 from serving.ranker.request import ExampleEncoder
+from serving.ranker.service import RankerServer
+from tests.e2e.offline_ranking import OfflineRanking, check_ranking, request_message
 from tests.unit.serving.test_request import decoded
 
 CONTEXT = {"surface": "search"}
@@ -131,6 +134,29 @@ def test_served_scores_equal_the_offline_ones(job, serving):
     for label in LABELS:
         # A session of the server may order sums otherwise than a function: a few units in the last place of seconds.
         np.testing.assert_allclose(served[label], offline.predictions[label][:200], rtol=1e-6, atol=1e-6)
+
+
+def test_a_thousand_random_requests_are_the_offline_ranking(job, serving, tmp_path):
+    """Through two services and the feature store, and through files and functions in this process."""
+    import grpc
+
+    from serving.protos import ranker_pb2_grpc
+
+    offline = OfflineRanking(job.config.features_folder, job.versions[-1])
+    requests, known_users = list(offline.random_requests(1_000, seed=0)), offline.ids[0]
+    rows = [row for asked in requests for row in offline.rows({**asked, "context": {**serving.context, **asked["context"]}})]
+    predictions = zip(*(column.tolist() for column in offline.predictions(rows)), strict=True)
+    ranker = serving.ranker.model_copy(update={"port": 0, "backends": (f"{serving.host}:{serving.port}",)})
+    server = RankerServer(serving.model_copy(update={"ranker": ranker}), job.config.features_folder, tmp_path)
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.stop)
+        stub = ranker_pb2_grpc.RankerStub(stack.enter_context(grpc.insecure_channel(f"{serving.host}:{server.start()}")))
+        for asked in requests:
+            response = stub.Rank(request_message(asked), timeout=30)
+            check_ranking(response.items, dict(zip(asked["item_ids"], predictions, strict=False)))
+            assert (response.is_degraded, str(response.model_version)) == (False, job.versions[-1].name)
+            assert response.is_known_user == (asked["user_id"] in known_users)
+    assert next(predictions, None) is None
 
 
 @pytest.fixture(scope="module")
