@@ -21,8 +21,7 @@ def main(arguments):
     config = Config.model_validate_json(pathlib.Path(*arguments).read_text(encoding="utf-8"))
     model_server = ModelServer(config.serving, str(config.models_folder))
     port = model_server.start()
-    serving = config.serving.model_copy(update={"port": port})
-    ranker = RankerServer(serving, str(config.features_folder), str(config.root / "exposures"))
+    ranker = RankerServer(config.serving, str(config.features_folder), str(config.root / "exposures"), model_server.local)
     print(json.dumps({"model": port, "ranker": ranker.start()}), flush=True)
     ranker.wait()
 

@@ -18,16 +18,14 @@ def serve_models(config, backends=()):
             of `serving.ranker.backends`, and without these one of its own.
 
     Raises:
-        ConfigError: If a backend is not of that form, or the ranker is told nothing of what its own model server asks for.
+        ConfigError: If a backend is not of that form.
     """
     addresses = tuple(map(backend_address, backends)) or config.serving.ranker.backends
-    if not addresses:
-        _require_access(config.serving.server, config.serving.ranker.access)
     log_file = config.root / "logs" / f"serve-{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
     with framework_noise_to(log_file) as console:
         with console.status("Loading TensorFlow and the newest version ..."):
             models, place = (None, ", ".join(addresses)) if addresses else _started_models(config)
-            ranker, port = _started_ranker(config, addresses or (place,), models)
+            ranker, port = _started_ranker(config, addresses, models)
         served = (
             f"{config.serving.model_name} on {place} from {config.models_folder}" if models else f"no model, but asking {place}"
         )
@@ -64,21 +62,6 @@ def backend_address(text):
     raise ConfigError(f"--backend must be of the form tf-serving://host:port. Received: {text}")
 
 
-def _require_access(server, access):
-    """Refuses a model server that would turn away the ranker beside it."""
-    tls = server.tls
-    needed = {
-        "ca_file": ("serving.server.tls", tls is not None),
-        "certificate_file": ("serving.server.tls.client_ca_file", tls is not None and tls.client_ca_file is not None),
-        "token_file": ("serving.server.token_file", server.token_file is not None),
-    }
-    for name, (key, is_needed) in needed.items():
-        if is_needed and getattr(access, name) is None:
-            raise ConfigError(
-                f"serving.ranker.access.{name} must be given with {key}: the ranker asks the model server. Received: none"
-            )
-
-
 def _started_models(config):
     from serving.model_server.server import ModelServer
 
@@ -93,9 +76,9 @@ def _started_ranker(config, addresses, models):
     with contextlib.ExitStack() as stack:
         if models is not None:
             stack.callback(models.stop)
-        ranker = RankerServer(
-            config.serving.model_copy(update={"ranker": own}), str(config.features_folder), config.root / "exposures"
-        )
+        serving = config.serving.model_copy(update={"ranker": own})
+        local = models and models.local
+        ranker = RankerServer(serving, str(config.features_folder), config.root / "exposures", local)
         port = ranker.start()
         stack.pop_all()
     return ranker, port

@@ -56,7 +56,7 @@ class Inference:
         names = _output_names(signature, request.output_filter)
         _check_input_names(signature, request.inputs)
         arrays = [input_array(name, request.inputs[name], spec, self._max_rows) for name, spec in signature.inputs.items()]
-        array_by_tensor = self._run(model, signature, arrays, caller, request.model_spec.name, "Predict")
+        array_by_tensor = self.run(model, signature, arrays, caller, request.model_spec.name, "Predict")
         response = predict_pb2.PredictResponse()
         _name_answerer(response.model_spec, request.model_spec, model, signature.name)
         for name in names:
@@ -138,13 +138,29 @@ class Inference:
         self._check_rows(examples)
         model_name = request.model_spec.name
         api = "Classify" if method_name == CLASSIFY_METHOD else "Regress"
-        array_by_tensor = self._run(model, signature, [examples], caller, model_name, api)
+        array_by_tensor = self.run(model, signature, [examples], caller, model_name, api)
         _name_answerer(response.model_spec, request.model_spec, model, signature.name)
         response.result.CopyFrom(_RESULTS[method_name][1](signature, array_by_tensor, len(examples)))
         self._metrics.count_examples(model_name, len(examples))
         return response
 
-    def _run(self, model, signature, arrays, caller, model_name, api):
+    def run(self, model, signature, arrays, caller, model_name, api):
+        """Values of one signature, for arrays that fit it.
+
+        Args:
+            model: `LoadedModel`.
+            signature: `Signature` of it.
+            arrays: in the order of its inputs.
+            caller: `runners.Caller`.
+            model_name: that was asked for, under which the time is counted.
+            api: name of the method, likewise.
+
+        Returns:
+            `numpy.ndarray` by name of the tensor.
+
+        Raises:
+            RequestError: If the model cannot digest the values, or it cannot be run in time.
+        """
         work = Work(model, signature.feeds, arrays, signature.fetches, signature.is_batchable)
         return self._run_work(work, caller, model_name, api)
 

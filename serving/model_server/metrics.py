@@ -73,7 +73,7 @@ class ServerMetrics:
         """
         self._known_names_fn = names_fn
 
-    def count_request(self, model_name, api, status, seconds):
+    def count_request(self, model_name, api, status, seconds, entrypoint="GRPC"):
         """Counts one answer.
 
         Args:
@@ -81,12 +81,13 @@ class ServerMetrics:
             api: name of the method.
             status: name of the gRPC status.
             seconds: from request to answer.
+            entrypoint: how it came, "GRPC" or "LOCAL".
         """
         name = self._known(model_name)
         with self._lock:
             self._counts[":tensorflow:serving:request_count"][name, status] += 1
             if status == "OK":
-                self._observe(":tensorflow:serving:request_latency", (name, api, "GRPC"), seconds * 1e6)
+                self._observe(":tensorflow:serving:request_latency", (name, api, entrypoint), seconds * 1e6)
 
     def observe_runtime(self, model_name, api, seconds):
         """Notes what the model itself took, waiting included.

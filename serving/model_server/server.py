@@ -23,6 +23,7 @@ from serving.model_server.config_files import ServedModel, read_batching, read_m
 from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
 from serving.model_server.inference import Inference
 from serving.model_server.loaded_model import LoadedModel
+from serving.model_server.local import LocalModels
 from serving.model_server.metrics import PATH, ServerMetrics
 from serving.model_server.model_service import ModelServicer
 from serving.model_server.policies import VersionPolicy
@@ -41,7 +42,11 @@ _SERVICES = (
 
 
 class ModelServer:
-    """Serves versions of models through TF Serving's gRPC API."""
+    """Serves versions of models through TF Serving's gRPC API.
+
+    Attributes:
+        local: `LocalModels`, the same models for who is in this process.
+    """
 
     def __init__(self, config, base_path):
         """A server that does not listen yet.
@@ -75,6 +80,7 @@ class ModelServer:
             else DirectRunner(config.max_workers, self._server_config.max_waiting)
         )
         inference = Inference(self._runner, self._server_config.max_rows, self._metrics)
+        self.local = LocalModels(self._catalog, inference, self._metrics)
         self._add_services(inference)
 
     def start(self):

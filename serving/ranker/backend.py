@@ -158,7 +158,8 @@ class Backend:
             form, response = changed, self._ask(changed, encoders, asked, deadline, label)
         version = response.model_spec.version.value
         self._form_by_label[label] = form if version == form.version else None
-        return Predicted(version, {name: _predictions(response, name, len(asked.item_ids)) for name in LABELS})
+        outputs = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+        return Predicted(version, checked_predictions(outputs, len(asked.item_ids)))
 
     def _served_form(self, deadline, label):
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[SIGNATURES_FIELD])
@@ -220,13 +221,29 @@ class Backend:
         )
 
 
-def _predictions(response, name, num_candidates):
-    if name not in response.outputs:
-        raise PredictionError("OK", f'the model must have the output "{name}". Received: {sorted(response.outputs)}')
-    values = tf.make_ndarray(response.outputs[name])
-    if values.size != num_candidates or not np.issubdtype(values.dtype, np.floating):
-        raise PredictionError(
-            "OK",
-            f'the output "{name}" must hold {num_candidates} floats. Received: {values.dtype} of shape {list(values.shape)}',
-        )
-    return values.reshape(-1)
+def checked_predictions(outputs, num_candidates):
+    """Outputs of a model as predictions.
+
+    Args:
+        outputs: array by output name.
+        num_candidates: as many as were asked for.
+
+    Returns:
+        (candidates,) float array by name of `data.schema.LABELS`.
+
+    Raises:
+        PredictionError: If an output is missing, or does not hold a float for each candidate.
+    """
+    predictions = {}
+    for name in LABELS:
+        if name not in outputs:
+            raise PredictionError("OK", f'the model must have the output "{name}". Received: {sorted(outputs)}')
+        values = outputs[name]
+        if values.size != num_candidates or not np.issubdtype(values.dtype, np.floating):
+            raise PredictionError(
+                "OK",
+                f'the output "{name}" must hold {num_candidates} floats. '
+                f"Received: {values.dtype} of shape {list(values.shape)}",
+            )
+        predictions[name] = values.reshape(-1)
+    return predictions

@@ -96,6 +96,28 @@ class ColumnEncoder:
         Raises:
             FeatureValueError: As of `encode`.
         """
+        arrays = self.encode_arrays(specs, user_id, item_ids, context, features, now_ms, user)
+        return arrays and {name: tensor_bytes(array, specs[name]) for name, array in arrays.items()}
+
+    def encode_arrays(self, specs, user_id, item_ids, context, features, now_ms, user=None):
+        """Arrays of one user and the candidates.
+
+        Args:
+            specs: as of `encode`.
+            user_id: as of `encode`.
+            item_ids: as of `encode`.
+            context: as of `encode`.
+            features: as of `encode`.
+            now_ms: as of `encode`.
+            user: as of `encode`.
+
+        Returns:
+            Dict from input name to (candidates,) or (candidates, entries) array, of the user's columns (1,) or (1, entries);
+            strings in the form that their specification asks for. None where `encode` returns None.
+
+        Raises:
+            FeatureValueError: As of `encode`.
+        """
         request = merged_request(self._tables, user_id, context, features, now_ms, user)
         shared = {input_name(name): (name, value) for name, value in request.shared.items()}
         by_item = {input_name(name): values for name, values in request.by_item.items()}
@@ -112,7 +134,7 @@ class ColumnEncoder:
                 return None
             else:
                 column = self._candidate_column(key, spec, candidates, shared)[:1]
-            inputs[key] = tensor_bytes(column, spec)
+            inputs[key] = column
         return inputs
 
     def _may_differ(self, key, request):

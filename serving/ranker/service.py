@@ -26,6 +26,7 @@ from serving.model_server.credentials import TokenInterceptor, read_tokens, serv
 from serving.protos import ranker_pb2
 from serving.ranker.answering import Answering
 from serving.ranker.backend import MIB, Backend
+from serving.ranker.local_backend import LocalBackend
 from serving.ranker.messages import query_of, response_bytes
 from serving.ranker.metrics import PATH, RankerMetrics
 from serving.ranker.replicas import Replicas
@@ -116,6 +117,14 @@ class RankerServicer:
         return seconds
 
 
+def _backends(config, models):
+    if models is not None:
+        return [LocalBackend(models, config.model_name)]
+    addresses = config.ranker.backends or (f"{config.host}:{config.port}",)
+    access = config.ranker.access
+    return [Backend(address, config.model_name, config.max_message_mib, access) for address in addresses]
+
+
 def _handler(servicer):
     """The methods of the protocol, but for the making of their answers."""
     parse_fn = ranker_pb2.RankRequest.FromString
@@ -132,13 +141,15 @@ class RankerServer:
     Certificates and tokens of `serving.server` hold for its port as they do for the model server's.
     """
 
-    def __init__(self, config, features_folder, exposures_folder):
+    def __init__(self, config, features_folder, exposures_folder, models=None):
         """A server that does not listen yet; the feature store is opened, and the log writes.
 
         Args:
             config: `ServingConfig`.
             features_folder: path that the pipeline publishes features to.
             exposures_folder: path of the exposure log's segments, where the configuration names none.
+            models: `serving.model_server.local.LocalModels` of a model server in this process, which is asked then; None to ask
+                those of `serving.ranker.backends`, or the one at `serving.port`.
 
         Raises:
             FeatureTableError: If tables are asked for and cannot be read.
@@ -151,10 +162,7 @@ class RankerServer:
         tokens = config.server.token_file and read_tokens(config.server.token_file)
         self._credentials = config.server.tls and server_credentials(config.server.tls)
         self._store = open_store(config.features, features_folder)
-        addresses = config.ranker.backends or (f"{config.host}:{config.port}",)
-        access = config.ranker.access
-        backends = [Backend(address, config.model_name, config.max_message_mib, access) for address in addresses]
-        self._replicas = Replicas(backends, config.ranker)
+        self._replicas = Replicas(_backends(config, models), config.ranker)
         self.exposures = (
             ExposureLog(config.exposure, config.exposure.folder or exposures_folder) if config.exposure.enabled else None
         )

@@ -33,12 +33,14 @@ class InputSpec(NamedTuple):
         is_candidates: whether it has a value for each candidate, else one for all.
         size: numbers or strings in a value; None for a sequence of any length.
         rank: 1, or 2 for a vector or a sequence.
+        has_pieces: whether a string of an array is the piece of a message that it becomes, or its own bytes.
     """
 
     dtype: int
     is_candidates: bool
     size: int | None
     rank: int
+    has_pieces: bool = True
 
 
 def serialized_inputs(contents):
@@ -73,15 +75,16 @@ def array_of(name, values, spec):
     Raises:
         FeatureValueError: If a value is not of the type or the length that was asked for.
     """
-    dtype, missing, type_, wanted = TYPES[spec.dtype]
+    _, _, type_, wanted = TYPES[spec.dtype]
     rows = [[] if value is None else list(value) if isinstance(value, LISTS) else [value] for value in values]
     size = max(map(len, rows), default=0) if spec.size is None else spec.size
     entries = [entry for row in rows for entry in row]
     if not all(issubclass(each, type_) for each in set(map(type, entries))):
         raise FeatureValueError(f"feature {name} must hold {wanted}. Received: {_first_other(entries, type_)!r}")
     if spec.dtype == types_pb2.DT_STRING:
-        rows = [[_string_piece(entry.encode()) for entry in row] for row in rows]
-    array = _all_missing((len(rows), size), dtype, missing)
+        of_fn = _string_piece if spec.has_pieces else bytes
+        rows = [[of_fn(entry.encode()) for entry in row] for row in rows]
+    array = _all_missing((len(rows), size), spec)
     for place, row in enumerate(rows):
         if len(row) not in (0, size) and spec.size is not None:
             raise FeatureValueError(f"feature {name} must hold {size} values or none. Received: {len(row)}")
@@ -143,7 +146,10 @@ def with_own(name, column, item_ids, own, spec):
     return column
 
 
-def _all_missing(shape, dtype, missing):
+def _all_missing(shape, spec):
+    dtype, missing, _, _ = TYPES[spec.dtype]
+    if spec.dtype == types_pb2.DT_STRING and not spec.has_pieces:
+        missing = b""
     array = np.empty(shape, dtype)
     # Unlike np.full, which would make a NumPy string of the bytes and drop a zero at their end.
     array.fill(missing)
@@ -151,7 +157,7 @@ def _all_missing(shape, dtype, missing):
 
 
 def _of_length(array, length, spec):
-    longer = _all_missing((len(array), length), *TYPES[spec.dtype][:2])
+    longer = _all_missing((len(array), length), spec)
     longer[:, : array.shape[1]] = array
     return longer
 

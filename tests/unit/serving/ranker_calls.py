@@ -19,7 +19,7 @@ from tests.unit.serving.fake_model_server import predicted
 ITEM_IDS = ITEMS["item_id"]
 
 
-def started_ranker(folder, backends, content=None, **keys):
+def started_ranker(folder, backends=(), content=None, models=None, **keys):
     """A ranker service over features in SQLite, and its port; keys are those of `serving`."""
     features = FEATURES.model_dump() | {"poll_seconds": 0.01} | keys.pop("features", {})
     ranker = {"port": 0, "backends": tuple(backends)} | keys.pop("ranker", {})
@@ -28,7 +28,7 @@ def started_ranker(folder, backends, content=None, **keys):
     config = ServingConfig.model_validate(
         {"deadline_ms": 5_000, **keys, "features": features, "ranker": ranker, "exposure": exposure}
     )
-    server = RankerServer(config, folder, folder / "exposures")
+    server = RankerServer(config, folder, folder / "exposures", models)
     return server, server.start()
 
 

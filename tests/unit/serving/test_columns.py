@@ -48,9 +48,8 @@ def present(values):
     return [one for one in values if one not in ("", np.iinfo(np.int64).min) and one == one]
 
 
-def rows(inputs):
+def rows(arrays):
     """Values by column of every candidate, those of a single row repeated; missing ones left out."""
-    arrays = {name: tf.make_ndarray(proto) for name, proto in inputs.items()}
     for name, array in arrays.items():
         assert len(array) == (len(ITEM_IDS) if SPECS[name].is_candidates else 1)
         assert array.ndim == SPECS[name].rank
@@ -87,8 +86,15 @@ def test_columns_hold_what_examples_hold(history_tables, user_id, features):
     arguments = user_id, ITEM_IDS, {"surface": "feed", "hour": 5}, features, NOW_MS
     encoder, examples = ColumnEncoder(history_tables), ExampleEncoder(history_tables).encode(*arguments)
     wanted = [{name: values for name, (_, values) in decoded(example).items() if name in SPECS} for example in examples]
+    local_specs = {name: spec._replace(has_pieces=False) for name, spec in SPECS.items()}
     for _ in range(2):  # the second time from memory
-        assert rows(encoder.encode(SPECS, *arguments)) == wanted
+        sent = {name: tf.make_ndarray(proto) for name, proto in encoder.encode(SPECS, *arguments).items()}
+        assert rows(sent) == wanted
+        own = encoder.encode_arrays(local_specs, *arguments)
+        assert own.keys() == sent.keys()
+        for name, array in own.items():
+            np.testing.assert_array_equal(array, sent[name])
+            assert array.dtype == sent[name].dtype
 
 
 def test_a_column_with_one_value_that_has_several_is_not_sent_so(history_tables):

@@ -66,12 +66,13 @@ def put_version(saved, tmp_path):
     return put
 
 
-@pytest.fixture
-def ranker(config, put_version, tmp_path):
+@pytest.fixture(params=["over a socket", "in one process"])
+def ranker(request, config, put_version, tmp_path):
     """A model server and the ranker before it: the server, its address, and that of the model server."""
     models = ModelServer(config, tmp_path / "models")
     place = f"127.0.0.1:{models.start()}"
-    server, port = started_ranker(tmp_path, [place])
+    asked = {"backends": [place]} if request.param == "over a socket" else {"models": models.local}
+    server, port = started_ranker(tmp_path, **asked)
     yield server, f"127.0.0.1:{port}", place
     server.stop(0)
     models.stop(0)
@@ -150,9 +151,9 @@ from serving.ranker.service import RankerServer
 folder = pathlib.Path(sys.argv[1])
 config = ServingConfig(port=0, deadline_ms=5_000)
 models = ModelServer(config, folder / "models")
-backends = (f"127.0.0.1:{models.start()}",)
-ranker = config.ranker.model_copy(update={"port": 0, "backends": backends})
-server = RankerServer(config.model_copy(update={"ranker": ranker}), folder, folder / "exposures")
+models.start()
+ranker = config.ranker.model_copy(update={"port": 0})
+server = RankerServer(config.model_copy(update={"ranker": ranker}), folder, folder / "exposures", models.local)
 has_been_told = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: has_been_told.set())
 print(server.start(), flush=True)
