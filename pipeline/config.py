@@ -72,7 +72,7 @@ class ValidationConfig(FrozenConfig):
     drift: dict[str, Distance] = {}
     skew: dict[str, Distance] = {}
     served_skew: dict[str, Distance] = {}
-    served_skew_limit: Distance = 0.1
+    served_skew_limit: Distance = 0.2
     blocking: bool = True
 
 

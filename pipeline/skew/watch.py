@@ -4,7 +4,6 @@ import dataclasses
 
 from tfx_bsl.coders import example_coder
 
-from data.schema import KEY_COLUMNS, LABELS, mask_name, weight_name
 from pipeline.errors import SkewError
 from pipeline.skew import statistics
 from pipeline.skew.chance import Resampling
@@ -63,7 +62,7 @@ def watch(config, pattern, version=None):
     batch = _decoded(served.examples)
     training = statistics.by_name(origin.training)
     resampling = Resampling(served.users, max(training["user_id"].string_stats.unique, 1))
-    rules, notes = _rules(config.validation, origin, batch.schema.names, training)
+    rules, faults, notes = _rules(config.validation, origin, batch.schema.names, training)
     columns = compare_columns(batch, origin.training, rules, resampling)
     if origin.predictions is None:
         notes.append(
@@ -78,7 +77,7 @@ def watch(config, pattern, version=None):
             resampling,
             "its evaluation",
         )
-    faults = [
+    faults += [
         f"{name} is not what version {served.version} gives for the served features: in {100 * share:.1f}% of the rows"
         for name, share in foreign_shares(origin.folder, served.examples, served.predictions).items()
         if share > _MOST_FOREIGN
@@ -97,18 +96,17 @@ def _decoded(examples):
 
 
 def _rules(validation, origin, served_names, training):
-    """`ColumnRule` by name of the columns that are served or that the model reads, and notes on others."""
-    # What is known after an impression, or identifies it, no service can send.
+    """`ColumnRule` by name of the columns that the model reads, faults beside them, and notes on what is not compared."""
     model = origin.config.model
-    hidden = {*LABELS, *map(mask_name, LABELS), *map(weight_name, LABELS), *KEY_COLUMNS}
     defaults = {
         feature.name: feature.default
         for feature in model.features
         if "default" in type(feature).model_fields and feature.default != type(feature).model_fields["default"].default
     }
-    rules, notes = {}, []
-    for name in training:
-        if name in hidden or (name not in served_names and name not in model.columns):
+    rules, faults, notes = {}, [], []
+    for name in model.columns:
+        if name not in training:
+            faults += [f"{name} is served, and no training row has it"] * (name in served_names)
             continue
         if name in defaults and name not in served_names:
             notes.append(f"{name} is not compared: no request has it, and its default {defaults[name]} stands in")
@@ -117,9 +115,9 @@ def _rules(validation, origin, served_names, training):
         rules[name] = ColumnRule(
             limit, has_distance=name not in _IDS, may_lack=name in defaults, vocabulary=origin.vocabularies.get(name)
         )
-    if surplus := sorted(set(served_names) - set(training)):
-        notes.append(f"not compared, as training has no such column: {', '.join(surplus)}")
-    return rules, notes
+    if unread := sorted(set(served_names) - set(model.columns)):
+        notes.append(f"not compared, as the model does not read them: {', '.join(unread)}")
+    return rules, faults, notes
 
 
 def _prediction_rules(validation, predictions):

@@ -159,8 +159,9 @@ def test_served_rows_of_the_training_distribution_show_no_skew(job, tmp_path, ca
     assert errors == ""
     assert "Served rows of version 17 against those that it was trained on" in output
     assert "position is not compared: no request has it, and its default 1.0 stands in" in output
-    assert output.splitlines()[-1] == "No skew: none of 15 columns left its range"
-    assert max(map(len, output.split("\n\n")[0].splitlines()[:17])) <= 80
+    assert output.splitlines()[-1] == "No skew: none of 10 columns left its range"
+    assert max(map(len, output.splitlines()[:12])) <= 80
+    assert "not compared, as the model does not read them: hour, is_weekend, made_click" in output
     report = watch(job.config, pattern)
     assert {"click", "position"}.isdisjoint(column.name for column in report.columns)
     assert [column.name for column in report.columns][-3:] == [f"predicted_{label}" for label in LABELS]
@@ -181,7 +182,7 @@ def test_a_column_in_another_unit_is_named_first(job, tmp_path, capfd):
     assert table[2].startswith("duration_seconds")
     assert table[2].endswith("skewed")
     assert sum(line.endswith("skewed") for line in table) == 1
-    assert table[-1] == "Skew: 1 of 15 columns left their range: duration_seconds"
+    assert table[-1] == "Skew: 1 of 10 columns left their range: duration_seconds"
 
 
 def test_predictions_that_are_not_the_versions_own_are_found(job, tmp_path):
@@ -211,6 +212,12 @@ def test_the_newest_version_counts_and_what_is_left_out_is_told(job, tmp_path, c
     output = capfd.readouterr().out
     assert "of 50 users, 2026-01-09 23:06 to 2026-01-09 23:55 UTC; version 17 gave 110 answers with " in output
     assert "left out: 40 answers of version 9, 60 degraded answers" in output
+
+
+def test_a_column_that_training_never_had_is_named(job, tmp_path):
+    report = watch(job.config, write_segment(tmp_path, answers(features_of=lambda row: row | {"age_group": "18-24"})))
+    assert report.skewed == ("age_group",)
+    assert report.faults == ("age_group is served, and no training row has it",)
 
 
 def test_predictions_of_an_older_gate_are_not_compared(job, tmp_path):

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.errors import ExposureLogError
+from serving.errors import ExposureLogError, FeatureValueError
 from serving.exposure.config import ExposureConfig
 from serving.exposure.log import ExposureLog
 from serving.exposure.reading import closed_segments, segment_rows
 from serving.exposure.record import exposure_lines
+from serving.ranker.answering import Answer
+from serving.ranker.backend import Asked
 from tests.unit.serving.exposures import exposure
 from tests.unit.serving.fake_model_server import FakeModelServer
 from tests.unit.serving.ranker_calls import ITEM_IDS, ask, logged
@@ -85,14 +87,30 @@ def test_nothing_is_encoded_for_answers_that_are_not_chosen(serve, tmp_path, mon
     ask(stub, request_id="first")
     encoders = server.answering._reading.encoders
     monkeypatch.setattr(encoders.examples, "encode", lambda *_: pytest.fail("encoded"))
-    server.answering._served_examples(server.answering._reading, response_of("any"), None)
+    server.answering._served_examples(server.answering._reading, response_of("any"), ASKED)
     assert all("served_features" not in row for row in logged(tmp_path, server)["first"])
 
 
-def response_of(request_id):
-    from serving.ranker.answering import Answer
+ASKED = Asked("u1", [], {}, {}, 0)
 
+
+def response_of(request_id):
     return Answer(request_id, (), (), "default", 7, 1, (), True, 0)
+
+
+def test_features_that_are_no_example_cost_no_answer(serve, tmp_path, monkeypatch):  # noqa: F811
+    """A model with the signature `rank` never sees a column that it does not read."""
+    server, stub = serve(exposure={"sync_seconds": 0.01, "feature_share": 1})
+    ask(stub, request_id="first")
+    encoder = server.answering._reading.encoders.examples
+
+    def refuse(*_):
+        raise FeatureValueError("feature mood must be a string or a number")
+
+    monkeypatch.setattr(encoder, "encode", refuse)
+    assert server.answering._served_examples(server.answering._reading, response_of("any"), ASKED) == ()
+    assert server.answering.counts()["features_not_logged"] == 1
+    assert all("served_features" in row for row in logged(tmp_path, server)["first"])
 
 
 def test_an_answer_without_a_model_has_no_features(serve, models, tmp_path):  # noqa: F811
