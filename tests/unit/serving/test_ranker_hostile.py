@@ -30,14 +30,15 @@ BLEND = {
 }
 
 
-@pytest.fixture(scope="module", params=["columns", "examples"])
-def model_address(request, tmp_path_factory):
-    """A model that takes columns, and one from before that."""
+@pytest.fixture(scope="module", params=["columns", "examples", "in one process"])
+def asked(request, tmp_path_factory):
+    """Whom the ranker asks: a model that takes columns, one from before that, and one without a socket between."""
     folder = tmp_path_factory.mktemp("models")
-    write_version(folder, 2, has_rank=request.param == "columns")
+    write_version(folder, 2, has_rank=request.param != "examples")
     config = ServingConfig(port=0, max_message_mib=4, server=ModelServerConfig(settle_seconds=0, max_rows=1_000))
     server = ModelServer(config, folder)
-    yield f"127.0.0.1:{server.start()}"
+    address = f"127.0.0.1:{server.start()}"
+    yield {"models": server.local} if request.param == "in one process" else {"backends": [address]}
     server.stop(grace_seconds=0)
 
 
@@ -47,12 +48,12 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ranker(model_address, folder):
+def ranker(asked, folder):
     """Server and address."""
     ranker = {"max_workers": 4, "max_request_items": 5_000}
     exposure = {"format": "parquet", "segment_seconds": 0.2}
     keys = {"ranker": ranker, "exposure": exposure, "blend": BLEND, "max_message_mib": 4, "max_candidates": 500}
-    server, port = started_ranker(folder, [model_address], deadline_ms=20_000, **keys)
+    server, port = started_ranker(folder, deadline_ms=20_000, **asked, **keys)
     yield server, f"127.0.0.1:{port}"
     server.stop(0)
 
@@ -258,7 +259,7 @@ def test_memory_is_back_after_a_flood(channel):
             ranker_pb2.RankRequest(user_id="u1", candidates=ITEM_IDS, context=values(**{"n" * MIB: "v" * MIB})),
             ranker_pb2.RankRequest(user_id="u1", candidates=ids, features=values(surface="s" * 16_000)),
         ]
-        for number in range(5):
+        for number in range(3):
             for request in requests:
                 request.request_id = f"flood {number}"
                 sent(channel, request.SerializeToString())
@@ -286,8 +287,8 @@ def test_strange_names_and_ids_are_remembered_nowhere(ranker, stub):
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "parquet"])
-def test_a_context_of_other_types_and_names_does_not_stop_the_log(model_address, tmp_path, format_):
-    server, port = started_ranker(tmp_path, [model_address], exposure={"format": format_}, ranker={"breaker_seconds": 60})
+def test_a_context_of_other_types_and_names_does_not_stop_the_log(asked, tmp_path, format_):
+    server, port = started_ranker(tmp_path, **asked, exposure={"format": format_})
     contexts = [{"hour": 7}, {"hour": "seven"}, {"hour": [7.0]}, {"hour": None}, {"hour": ["a"]}, {"day": "x"}]
     contexts += [{"position": "first", "impression_id": 5, "score": "s", "served_features": 3}]
     contexts += [{"surface": 5}, {"surface": "feed", "hour": 2.5, "note": "\u2028\n"}, {"arm": "mine", "user": 1}]
@@ -313,12 +314,12 @@ def test_a_context_of_other_types_and_names_does_not_stop_the_log(model_address,
     assert hours == ([7, "seven", None, 2.5] if format_ == "jsonl" else ["7", "seven", None, "2.5"])
 
 
-def test_tokens_certificates_and_plain_text(model_address, tmp_path):
+def test_tokens_certificates_and_plain_text(asked, tmp_path):
     authority = Authority(tmp_path, "authority")
     certificate, key = authority.issue("server")
     (tmp_path / "tokens").write_text("secret\n")
     server = {"tls": {"certificate_file": str(certificate), "key_file": str(key)}, "token_file": str(tmp_path / "tokens")}
-    ranker, port = started_ranker(tmp_path, [model_address], server=server)
+    ranker, port = started_ranker(tmp_path, **asked, server=server)
     request, address = ranker_pb2.RankRequest(user_id="u1", candidates=["i1"]), f"127.0.0.1:{port}"
     credentials = grpc.ssl_channel_credentials(authority.file.read_bytes())
     try:
