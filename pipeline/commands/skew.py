@@ -23,6 +23,6 @@ def watch_skew(config, exposures=None, version=None):
             report = watch(config, pattern, version)
         console.print(skew_table(report))
         lines = [reason for column in report.columns for reason in column.reasons]
-        for line in (*served_lines(report.served), *lines, *report.faults, *report.notes, verdict(report)):
+        for line in (*served_lines(report.served), *lines, *report.faults.values(), *report.notes, verdict(report)):
             console.print(line, soft_wrap=True, highlight=False)
     return 1 if report.skewed else 0

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import pydantic
 import tensorflow_data_validation as tfdv
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_transform.analyzers import sanitized_vocab_filename
@@ -49,7 +50,8 @@ def origin_of(config, version):
         `Origin`.
 
     Raises:
-        SkewError: If the job's metadata does not know the version, or the statistics are gone.
+        SkewError: If the job's metadata does not know the version, the statistics are gone, or the configuration is of other
+            sources.
         VersionError: If the version's folder is gone.
     """
     if not config.metadata_file.exists():
@@ -60,7 +62,13 @@ def origin_of(config, version):
     if not statistics.exists():
         raise SkewError(f"the training statistics of version {version} must still be there. Received: no file {statistics}")
     folder = config.models_folder / str(version)
-    version_config = load_version_config(folder)
+    try:
+        version_config = load_version_config(folder)
+    except pydantic.ValidationError as error:
+        raise SkewError(
+            f"the configuration beside version {version} must be of these sources. "
+            f"Received: {error.error_count()} keys that are not"
+        ) from error
     metrics = _metrics_of(store, push)
     file = metrics and Path(metrics.uri, PREDICTIONS_FILE)
     return Origin(

@@ -7,6 +7,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from data.schema import LABELS
+from pipeline.errors import SkewError
 from pipeline.skew.statistics import statistics_of
 from serving.exposure.record import PREDICTED_COLUMNS
 
@@ -61,10 +62,17 @@ def foreign_shares(folder, examples, predictions):
 
     Returns:
         Float of [0, 1] by name: share of rows whose prediction differs by more than 1% and 0.0001.
+
+    Raises:
+        SkewError: If the version refuses the features.
     """
     predict_fn = tf.saved_model.load(str(folder)).signatures["serving_default"]
     starts = range(0, len(examples), _BATCH_ROWS)
-    outputs = [predict_fn(examples=tf.constant(examples[start : start + _BATCH_ROWS])) for start in starts]
+    try:
+        outputs = [predict_fn(examples=tf.constant(examples[start : start + _BATCH_ROWS])) for start in starts]
+    except tf.errors.InvalidArgumentError as error:
+        cause = " ".join(error.message.split())[:200]
+        raise SkewError(f"served_features must be such that the version predicts for them. Received: {cause}") from error
     shares = {}
     for label, name in _PREDICTED_BY_LABEL.items():
         own = np.concatenate([output[label].numpy().reshape(-1) for output in outputs])

@@ -11,6 +11,7 @@ from pipeline.skew.comparing import ColumnRule, ColumnSkew, compare_columns
 from pipeline.skew.exposed import ServedRows, read_served
 from pipeline.skew.lineage import origin_of
 from pipeline.skew.predictions import foreign_shares, prediction_batch
+from serving.exposure.record import SERVED_FEATURES
 
 # Their values come and go; how frequent each is says nothing, but whether training knew them does.
 _IDS = ("user_id", "item_id")
@@ -25,20 +26,19 @@ class SkewReport:
     Attributes:
         served: the rows, and which were left out.
         columns: tuple of `ColumnSkew`, those that left their range first.
-        faults: lines for what left its range other than by a column's own values.
+        faults: by column, a line for what is wrong with it other than its values.
         notes: lines for what was not compared, and why.
     """
 
     served: ServedRows
     columns: tuple[ColumnSkew, ...]
-    faults: tuple[str, ...]
+    faults: dict[str, str]
     notes: tuple[str, ...]
 
     @property
     def skewed(self):
         """Names of the columns that left their range."""
-        by_column = [column.name for column in self.columns if column.reasons]
-        return tuple(dict.fromkeys([*by_column, *(line.split()[0] for line in self.faults)]))
+        return tuple(dict.fromkeys([*(column.name for column in self.columns if column.reasons), *self.faults]))
 
 
 def watch(config, pattern, version=None):
@@ -77,13 +77,9 @@ def watch(config, pattern, version=None):
             resampling,
             "its evaluation",
         )
-    faults += [
-        f"{name} is not what version {served.version} gives for the served features: in {100 * share:.1f}% of the rows"
-        for name, share in foreign_shares(origin.folder, served.examples, served.predictions).items()
-        if share > _MOST_FOREIGN
-    ]
+    faults |= _foreign_predictions(origin.folder, served)
     columns.sort(key=lambda column: not column.reasons)
-    return SkewReport(served, tuple(columns), tuple(faults), tuple(notes))
+    return SkewReport(served, tuple(columns), faults, tuple(notes))
 
 
 def _decoded(examples):
@@ -95,18 +91,32 @@ def _decoded(examples):
         raise SkewError(f"served features must be tf.Examples with one type a column. Received: {cause}") from error
 
 
+def _foreign_predictions(folder, served):
+    """Lines by prediction that is not the version's own, or one for features that the version refuses."""
+    try:
+        share_by_name = foreign_shares(folder, served.examples, served.predictions)
+    except SkewError as error:
+        return {SERVED_FEATURES: str(error)}
+    return {
+        name: f"{name} is not what version {served.version} gives for the served features: in {100 * share:.1f}% of the rows"
+        for name, share in share_by_name.items()
+        if share > _MOST_FOREIGN
+    }
+
+
 def _rules(validation, origin, served_names, training):
-    """`ColumnRule` by name of the columns that the model reads, faults beside them, and notes on what is not compared."""
+    """`ColumnRule` by name of the columns that the model reads, faults by name of others, notes on what is not compared."""
     model = origin.config.model
     defaults = {
         feature.name: feature.default
         for feature in model.features
         if "default" in type(feature).model_fields and feature.default != type(feature).model_fields["default"].default
     }
-    rules, faults, notes = {}, [], []
+    rules, faults, notes = {}, {}, []
     for name in model.columns:
         if name not in training:
-            faults += [f"{name} is served, and no training row has it"] * (name in served_names)
+            if name in served_names:
+                faults[name] = f"{name} is served, and no training row has it"
             continue
         if name in defaults and name not in served_names:
             notes.append(f"{name} is not compared: no request has it, and its default {defaults[name]} stands in")

@@ -194,8 +194,9 @@ def test_predictions_that_are_not_the_versions_own_are_found(job, tmp_path):
     pattern = write_segment(tmp_path, answers(predict_fn=constant))
     report = watch(job.config, pattern)
     assert report.skewed == ("predicted_click",)
-    [fault] = report.faults
-    assert fault.startswith("predicted_click is not what version 17 gives for the served features: in 9")
+    assert report.faults["predicted_click"].startswith(
+        "predicted_click is not what version 17 gives for the served features: in 9"
+    )
     judged = job.config.validation.model_copy(update={"served_skew": {"user_id": 1.0, "predicted_click": 0.3}})
     report = watch(job.config.model_copy(update={"validation": judged}), pattern)
     assert report.columns[0].name == "predicted_click"
@@ -217,7 +218,18 @@ def test_the_newest_version_counts_and_what_is_left_out_is_told(job, tmp_path, c
 def test_a_column_that_training_never_had_is_named(job, tmp_path):
     report = watch(job.config, write_segment(tmp_path, answers(features_of=lambda row: row | {"age_group": "18-24"})))
     assert report.skewed == ("age_group",)
-    assert report.faults == ("age_group is served, and no training row has it",)
+    assert report.faults == {"age_group": "age_group is served, and no training row has it"}
+
+
+def test_features_that_the_version_refuses_are_told(job, tmp_path):
+    def as_text(row):
+        return row | {"made_click": str(row["made_click"])}
+
+    report = watch(job.config, write_segment(tmp_path, answers(features_of=as_text)))
+    assert report.skewed == ("served_features",)
+    assert report.faults["served_features"].startswith(
+        "served_features must be such that the version predicts for them. Received: "
+    )
 
 
 def test_predictions_of_an_older_gate_are_not_compared(job, tmp_path):
@@ -287,6 +299,14 @@ def test_a_version_without_its_statistics_is_one_line(tmp_path):
     elsewhere = job.config.model_copy(update={"job": job.config.job.model_copy(update={"root": str(tmp_path / "else")})})
     with pytest.raises(SkewError, match=r"version 17 must be recorded by a run of this job. Received: no .*metadata.sqlite"):
         watch(elsewhere, pattern)
+
+
+def test_a_version_of_other_sources_is_one_line(tmp_path):
+    job = RecordedJob(tmp_path)
+    job.run(17, training_rows(), None)
+    (job.config.models_folder / "17" / CONFIG_FILE).write_text('{"job": {"name": "demo", "colour": "red"}}')
+    with pytest.raises(SkewError, match=r"the configuration beside version 17 must be of these sources. Received: \d keys"):
+        watch(job.config, write_segment(tmp_path / "exposures", answers()))
 
 
 def test_limits_name_columns_and_predictions():
