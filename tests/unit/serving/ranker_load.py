@@ -41,7 +41,7 @@ class Load:
         longest_refusal_seconds: that a failure took.
     """
 
-    def __init__(self, address, predict_fn=predicted_by_fake, num_callers=3, timeout_seconds=20.0, **keys):
+    def __init__(self, address, predict_fn=predicted_by_fake, num_callers=3, timeout_seconds=20.0, pause_seconds=0.0, **keys):
         """Callers that do not ask yet.
 
         Args:
@@ -50,11 +50,13 @@ class Load:
                 predictions.
             num_callers: threads.
             timeout_seconds: of a call.
+            pause_seconds: of each caller between its calls, where something else needs the machine too.
             **keys: further fields of every `RankRequest`.
         """
         self.num_sent, self.answers, self.failures, self.wrong = 0, {}, {}, []
         self.longest_seconds = self.longest_refusal_seconds = 0.0
-        self._predict_fn, self._timeout_seconds, self._keys = predict_fn, timeout_seconds, keys
+        self._predict_fn, self._keys = predict_fn, keys
+        self._timeout_seconds, self._pause_seconds = timeout_seconds, pause_seconds
         self._has_ended = threading.Event()
         self._lock = threading.Lock()
         self._channel = grpc.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 200)])
@@ -93,7 +95,7 @@ class Load:
 
     def _ask(self, caller):
         stub, chance, number = ranker_pb2_grpc.RankerStub(self._channel), random.Random(caller), 0
-        while not self._has_ended.is_set():
+        while not self._has_ended.wait(self._pause_seconds):
             number += 1
             request = ranker_pb2.RankRequest(
                 user_id=chance.choice(USERS),

@@ -46,6 +46,21 @@ def test_a_redis_that_dies_is_a_typed_error_and_its_return_is_noticed(server, wa
     store.close()
 
 
+def test_users_are_there_before_a_reader_takes_one_without_record_for_unknown(server, monkeypatch):
+    """As when a publication comes a second time, into a Redis that came back empty, while requests go on."""
+    hset, were_there = redis.Redis.hset, []
+
+    def noted(client, name, *arguments, **keys):
+        if name.endswith(":parts"):
+            were_there.append(redis.Redis.from_url(server.url).hlen("smalltowers:1:users"))
+        return hset(client, name, *arguments, **keys)
+
+    monkeypatch.setattr(redis.Redis, "hset", noted)
+    publish_to_redis(publication(1), config(server))
+    assert were_there
+    assert set(were_there) == {USERS.num_rows}
+
+
 def test_the_publication_before_is_kept_for_a_while(server):
     publish_to_redis(publication(1), config(server, keep_seconds=77))
     publish_to_redis(publication(2), config(server, keep_seconds=77))
