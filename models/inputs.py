@@ -19,6 +19,7 @@ from models.keras import keras
 from models.layers.embedding_tables import EmbeddingTables
 from models.layers.entry_pooling import AttentionPooling, max_of_entries, mean_of_entries
 from models.layers.piecewise import PiecewiseEmbedding
+from models.layers.repeated_rows import concat_columns, joined
 from models.seeds import derive_seed
 
 _FEATURES = pydantic.TypeAdapter(tuple[FeatureConfig, ...])
@@ -224,14 +225,14 @@ class FeatureInputs(keras.layers.Layer):
             _require_column(inputs, feature)
         blocks = [(names, self._block(kind, names, inputs, training)) for kind, names in self._parts(inputs)]
         if not apart and len({block_BW.shape[0] == 1 for _, block_BW in blocks}) == 1:
-            return _concat([block_BW for _, block_BW in blocks])
+            return concat_columns([block_BW for _, block_BW in blocks])
         vectors = {}
         for names, block_BW in blocks:
             widths = [self._width(self._feature_by_name[name], inputs[name]) for name in names]
             vectors |= zip(names, tf.split(block_BW, widths, axis=1), strict=True)
         if apart:
             return {feature.name: vectors[feature.name] for feature in self.features}
-        return _broadcast([vectors[name] for _, group in self._groups for name in group])
+        return joined([vectors[name] for _, group in self._groups for name in group])
 
     def _parts(self, inputs):
         """Groups, of which one whose columns have one row or many becomes two."""
@@ -257,7 +258,7 @@ class FeatureInputs(keras.layers.Layer):
             layer = next(layer for layer in self._piecewise.values() if names[0] in layer.entries)
             block_BW = layer(_side_by_side(columns), names=names)
         else:
-            block_BW = _concat([self._pooled(feature, inputs) for feature in features])
+            block_BW = concat_columns([self._pooled(feature, inputs) for feature in features])
         if training and self.l2:
             num_rows = tf.cast(tf.shape(block_BW)[0], block_BW.dtype)
             self.add_loss(self.l2 * tf.reduce_sum(tf.square(block_BW)) / num_rows)
@@ -325,18 +326,4 @@ def _side_by_side(columns):
     for rank, group in itertools.groupby(columns, key=lambda column: column.shape.rank):
         neighbours = list(group)
         parts += [tf.stack(neighbours, axis=1)] if rank == 1 else neighbours
-    return _concat(parts)
-
-
-def _concat(parts):
-    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
-
-
-def _broadcast(vectors):
-    """(batch, width) of vectors of one row or of many."""
-    batch = next(tf.shape(vector)[0] for vector in vectors if vector.shape[0] != 1)
-    parts = []
-    for has_one_row, group in itertools.groupby(vectors, key=lambda vector: vector.shape[0] == 1):
-        block_BW = _concat(list(group))
-        parts.append(tf.repeat(block_BW, batch, axis=0) if has_one_row else block_BW)
-    return _concat(parts)
+    return concat_columns(parts)

@@ -3,6 +3,7 @@
 from models.keras import keras
 from models.layers.dropout import make_dropouts
 from models.layers.matrix_layer import MatrixLayer
+from models.layers.repeated_rows import RepeatedRowsDense
 from models.seeds import derive_seed
 
 
@@ -25,7 +26,7 @@ class HiddenLayers(MatrixLayer):
         self.dropout = dropout
         self.seed = seed
         self._dense_layers = [
-            keras.layers.Dense(
+            RepeatedRowsDense(
                 width,
                 activation="relu",
                 kernel_initializer=keras.initializers.HeUniform(derive_seed(seed, f"kernel_{index}")),

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from models.keras import keras
 from models.layers.initializers import Stacked
+from models.layers.repeated_rows import product
 from models.layers.shapes import require_parts
 
 
@@ -106,6 +107,6 @@ def side_by_side(inputs, layers):
         List of (batch, num_parts, units) float, one a layer.
     """
     kernels, biases = zip(*(layer.matrices() for layer in layers), strict=True)
-    outputs = tf.nn.bias_add(tf.matmul(inputs, tf.concat(kernels, axis=1)), tf.concat(biases, axis=0))
+    outputs = tf.nn.bias_add(product(inputs, tf.concat(kernels, axis=1)), tf.concat(biases, axis=0))
     parts = tf.split(outputs, [bias.shape[0] for bias in biases], axis=1)
     return [layer.activated(part) for layer, part in zip(layers, parts, strict=True)]
