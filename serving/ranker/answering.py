@@ -255,9 +255,11 @@ class Answering:
         # A hash and no random number: all replicas agree on what is logged, and so does who asks again.
         if not answer.model_version or unit_hash("", "features", answer.request_id) >= share:
             return ()
-        shown = asked._replace(item_ids=[item.item_id for item in answer.items])
+        # Of a long stream the first items: a client names the request, and so may choose that it is logged.
+        size = self._config.max_candidates
+        shown = asked._replace(item_ids=[item.item_id for item in answer.items[:size]])
         try:
-            return tuple(reading.encoders.examples.encode(*shown))
+            return (*reading.encoders.examples.encode(*shown), *[b""] * (len(answer.items) - len(shown.item_ids)))
         except FeatureValueError:
             # A column that the model does not read: it was answered without, and a sampled answer is as good as any.
             with self._counting:
