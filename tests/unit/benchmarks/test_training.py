@@ -123,7 +123,14 @@ def test_the_upper_end_of_the_interval_has_the_target_too():
 class FakeRace:
     """Contenders that are slower from one repeat to the next."""
 
-    rates = {"end_to_end": 100.0, "from_files": 75.0, "in_memory": 125.0, "deepctr": 30.0, "deepctr_xla": 40.0, "torch_rechub": 10.0}
+    rates = {
+        "end_to_end": 100.0,
+        "from_files": 75.0,
+        "in_memory": 125.0,
+        "deepctr": 30.0,
+        "deepctr_xla": 40.0,
+        "torch_rechub": 10.0,
+    }
 
     def __init__(self):
         self.order = []
