@@ -7,6 +7,7 @@ from benchmarks.figures import PROJECT, markdown_table, table_rows
 from benchmarks.jobs import studied_job
 from benchmarks.serving.artifact import make_artifact
 from benchmarks.serving.race import CANDIDATES, Race, race_figures
+from benchmarks.serving.servers import redis_binary
 
 PAGE = PROJECT / "docs" / "serving.md"
 SEEDS = (0,)
@@ -24,7 +25,11 @@ def measure(options, folder, say):
 
     Returns:
         `Found`.
+
+    Raises:
+        PackageError: If `redis-server` is not installed.
     """
+    redis_binary()
     config, title = studied_job(options, folder)
     config = config.model_copy(update={"job": config.job.model_copy(update={"root": str(folder / "job")})})
     say("Ranker and features ...")

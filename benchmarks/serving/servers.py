@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from benchmarks.packages import PackageError
@@ -49,7 +50,7 @@ def running(module, arguments, folder) -> collections.abc.Iterator[RunningServer
         `RunningServer`.
 
     Raises:
-        ProcessError: If it ends before it serves.
+        ProcessError: If it ends before it serves, or takes longer than it may.
     """
     log_path = folder / f"{module.rpartition('.')[2]}.log"
     command = [sys.executable, "-m", module, *map(str, arguments)]
@@ -58,7 +59,10 @@ def running(module, arguments, folder) -> collections.abc.Iterator[RunningServer
             command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **QUIET}, start_new_session=True
         )
         try:
+            watch = threading.Timer(_START_SECONDS, process.kill)
+            watch.start()
             line = process.stdout.readline()
+            watch.cancel()
             if not line:
                 raise ProcessError(f"{' '.join(command)} must serve. Received: {log_path.read_text().strip()[-300:]}")
             yield RunningServer(process, json.loads(line))
@@ -67,6 +71,21 @@ def running(module, arguments, folder) -> collections.abc.Iterator[RunningServer
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             process.stdout.close()
+
+
+def redis_binary():
+    """Where the program of Redis lies.
+
+    Returns:
+        Path.
+
+    Raises:
+        PackageError: If `redis-server` is not installed.
+    """
+    binary = shutil.which("redis-server")
+    if binary is None:
+        raise PackageError("redis-server must be installed, as by `apt-get install redis-server`. Received: none")
+    return binary
 
 
 @contextlib.contextmanager
@@ -83,9 +102,7 @@ def running_redis(folder) -> collections.abc.Iterator[str]:
         PackageError: If `redis-server` is not installed.
         ProcessError: If it does not answer.
     """
-    binary = shutil.which("redis-server")
-    if binary is None:
-        raise PackageError("redis-server must be installed, as by `apt-get install redis-server`. Received: none")
+    binary = redis_binary()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

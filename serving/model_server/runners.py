@@ -12,6 +12,8 @@ from serving.errors import RequestError
 
 QUEUE_IS_FULL = "The batch scheduling queue to which this task was submitted is full"
 
+_TOO_LATE = "the deadline passed before the call could run"
+
 
 @dataclasses.dataclass(frozen=True)
 class Caller:
@@ -38,9 +40,9 @@ class Caller:
         """
         remaining_seconds = self.remaining_seconds
         if remaining_seconds is not None and remaining_seconds <= 0:
-            raise RequestError("DEADLINE_EXCEEDED", "the deadline passed before the model could run")
+            raise RequestError("DEADLINE_EXCEEDED", _TOO_LATE)
         if not self.is_active_fn():
-            raise RequestError("CANCELLED", "the client left before the model could run")
+            raise RequestError("CANCELLED", "the client left before the call could run")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,20 +67,21 @@ class Work:
 class Admission:
     """A room for so many calls; `with` one more than that is refused at once."""
 
-    def __init__(self, max_calls):
+    def __init__(self, max_calls, refusal=("UNAVAILABLE", QUEUE_IS_FULL)):
         """An empty room.
 
         Args:
             max_calls: that may be inside.
+            refusal: status and message of the error of one more.
         """
-        self._max_calls = max_calls
+        self._max_calls, self._refusal = max_calls, refusal
         self._lock = threading.Lock()
         self.num_calls = 0
 
     def __enter__(self):
         with self._lock:
             if self.num_calls >= self._max_calls:
-                raise RequestError("UNAVAILABLE", QUEUE_IS_FULL)
+                raise RequestError(*self._refusal)
             self.num_calls += 1
 
     def __exit__(self, *_):
@@ -89,14 +92,15 @@ class Admission:
 class DirectRunner:
     """Runs work in the thread that brings it, so many at a time; a few wait, one more is refused at once."""
 
-    def __init__(self, max_running, max_waiting):
+    def __init__(self, max_running, max_waiting, **refusal):
         """A runner that is free.
 
         Args:
             max_running: runs at the same time.
             max_waiting: calls that may wait for one of them to end.
+            **refusal: of `Admission`.
         """
-        self.admission = Admission(max_running + max_waiting)
+        self.admission = Admission(max_running + max_waiting, **refusal)
         self._running = threading.BoundedSemaphore(max_running)
 
     def run(self, work, caller):
@@ -112,13 +116,28 @@ class DirectRunner:
         Raises:
             RequestError: If too many wait, if nobody wants the answer any more, or if the model refuses.
         """
+        return self.call(lambda: work.model.run(work.feeds, work.arrays, work.fetches), caller)
+
+    def call(self, call_fn, caller):
+        """Result of a function that takes its turn as the work does.
+
+        Args:
+            call_fn: function without arguments.
+            caller: `Caller`.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            RequestError: If too many wait, or if nobody wants the answer any more.
+        """
         with self.admission:
             if not self._running.acquire(blocking=False) and not self._running.acquire(timeout=caller.remaining_seconds):
                 caller.require_wanted()
-                raise RequestError("DEADLINE_EXCEEDED", "the deadline passed before the model could run")
+                raise RequestError("DEADLINE_EXCEEDED", _TOO_LATE)
             try:
                 caller.require_wanted()
-                return work.model.run(work.feeds, work.arrays, work.fetches)
+                return call_fn()
             finally:
                 self._running.release()
 

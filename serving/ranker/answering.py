@@ -21,6 +21,8 @@ from serving.ranker.scoring import ItemColumns, scored_order
 
 # Of the time that is left, what the arm's own version may take where a fallback needs the rest.
 _OWN_SHARE = {True: 0.6, False: 0.9}
+# Of an answer whose features are logged.
+_MOST_SAMPLED_ITEMS = 20
 
 
 class Degradation(enum.Enum):
@@ -250,16 +252,18 @@ class Answering:
         )
 
     def _served_examples(self, reading, answer, asked):
-        """Serialized tf.Examples of the shown items, of the share of answers whose features are logged; else none."""
+        """Serialized tf.Examples of shown items, of the share of answers whose features are logged; else none."""
         share = self._config.exposure.feature_share
         # A hash and no random number: all replicas agree on what is logged, and so does who asks again.
         if not answer.model_version or unit_hash("", "features", answer.request_id) >= share:
             return ()
-        # Of a long stream the first items: a client names the request, and so may choose that it is logged.
-        size = self._config.max_candidates
-        shown = asked._replace(item_ids=[item.item_id for item in answer.items[:size]])
+        # Some of a long answer: all would make it a slow one, and clients, who may name their requests, could choose it.
+        step = -(-len(answer.items) // _MOST_SAMPLED_ITEMS) or 1
+        shown = asked._replace(item_ids=[item.item_id for item in answer.items[::step]])
+        examples = [b""] * len(answer.items)
         try:
-            return (*reading.encoders.examples.encode(*shown), *[b""] * (len(answer.items) - len(shown.item_ids)))
+            examples[::step] = reading.encoders.examples.encode(*shown)
+            return tuple(examples)
         except FeatureValueError:
             # A column that the model does not read: it was answered without, and a sampled answer is as good as any.
             with self._counting:

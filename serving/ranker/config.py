@@ -122,7 +122,7 @@ class RankerConfig(FrozenConfig):
 
     Attributes:
         port: of its gRPC server; 0 lets the system choose.
-        max_workers: threads that answer requests.
+        max_workers: requests that are answered at the same time.
         metrics_port: port of the Prometheus page, on the host of the service, 0 lets the system choose; None for no page.
         backends: addresses of model servers, `host:port`, replicas of each other; none for the one at `serving.port`.
         access: how they are reached.

@@ -10,12 +10,12 @@ from serving.errors import (
     BlendError,
     CallerLeftError,
     CandidateError,
-    DeadlineError,
     ExposureLogError,
     FeatureStoreError,
     FeatureValueError,
     ListenError,
     PredictionError,
+    RequestError,
     ServingError,
 )
 from serving.exposure.log import ExposureLog
@@ -23,6 +23,7 @@ from serving.features.opening import open_store
 from serving.metrics_page import MetricsPage
 from serving.model_server.answers import quiet_decoding
 from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
+from serving.model_server.runners import Caller, DirectRunner
 from serving.protos import ranker_pb2
 from serving.ranker.answering import Answering
 from serving.ranker.backend import MIB, Backend
@@ -32,8 +33,11 @@ from serving.ranker.metrics import PATH, RankerMetrics
 from serving.ranker.replicas import Replicas
 
 SERVICE_NAME = "smalltowers.ranker.Ranker"
-# Calls that may wait for each thread; what comes beyond is refused at once rather than answered late.
+# Calls that run or wait for each thread; what comes beyond is refused at once rather than answered late.
 _CALLS_PER_WORKER = 8
+# Threads beyond those of the calls: they refuse at once, and tell how the service is.
+_SPARE_THREADS = 8
+REFUSAL = ("RESOURCE_EXHAUSTED", "a request must find room in the queue. Received: more than the service can answer in time")
 _STATUS_BY_ERROR = {
     CandidateError: grpc.StatusCode.INVALID_ARGUMENT,
     FeatureValueError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -47,6 +51,8 @@ _MAX_DETAILS = 500
 
 
 def _status_of(error):
+    if isinstance(error, RequestError):
+        return grpc.StatusCode[error.status]
     if isinstance(error, PredictionError):
         # A usable status with an unusable answer, or none, is a defect behind this service.
         return grpc.StatusCode.INTERNAL if error.status in ("OK", "UNKNOWN") else grpc.StatusCode[error.status]
@@ -65,6 +71,8 @@ class RankerServicer:
             metrics: `RankerMetrics`.
         """
         self._config, self._answering, self._metrics = config, answering, metrics
+        num_workers = config.ranker.max_workers
+        self._runner = DirectRunner(num_workers, (_CALLS_PER_WORKER - 1) * num_workers, refusal=REFUSAL)
 
     def Rank(self, request, context):  # noqa: N802, the stub's name
         """One ranking.
@@ -95,9 +103,12 @@ class RankerServicer:
     def _answer(self, method, request, context, max_candidates):
         started_at, status = time.perf_counter(), grpc.StatusCode.UNKNOWN
         try:
-            answer = self._answering.answer(
-                query_of(request, self._seconds(request, context), max_candidates, context.is_active)
-            )
+            caller = Caller(time.monotonic() + self._seconds(request, context), context.is_active)
+
+            def answered():
+                return self._answering.answer(query_of(request, caller.remaining_seconds, max_candidates, context.is_active))
+
+            answer = self._runner.call(answered, caller)
             status = grpc.StatusCode.OK
             return answer
         except ServingError as error:
@@ -110,11 +121,7 @@ class RankerServicer:
         """Until when an answer is of use, from now."""
         seconds = (request.deadline_ms if request.deadline_ms > 0 else self._config.deadline_ms) / 1_000
         remaining_seconds = context.time_remaining()
-        if remaining_seconds is not None:
-            seconds = min(seconds, remaining_seconds)
-        if seconds <= 0:
-            raise DeadlineError("DEADLINE_EXCEEDED", "a request must find a free thread before its deadline. Received: none")
-        return seconds
+        return seconds if remaining_seconds is None else min(seconds, remaining_seconds)
 
 
 def _backends(config, models):
@@ -169,7 +176,8 @@ class RankerServer:
         self.answering = Answering(config, self._store, self._replicas, self.exposures)
         self._metrics, self._page = RankerMetrics(self.answering, self._replicas, self._store, self.exposures), None
         self._health = health.HealthServicer()
-        workers = futures.ThreadPoolExecutor(config.ranker.max_workers, thread_name_prefix="rank")
+        num_threads = _CALLS_PER_WORKER * config.ranker.max_workers + _SPARE_THREADS
+        workers = futures.ThreadPoolExecutor(num_threads, thread_name_prefix="rank")
         self._server = grpc.server(
             workers,
             interceptors=[TokenInterceptor(tokens)] if tokens else [],
@@ -179,7 +187,6 @@ class RankerServer:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # else a second server on the same port would take every other call
             ],
-            maximum_concurrent_rpcs=_CALLS_PER_WORKER * config.ranker.max_workers,
         )
         self._server.add_generic_rpc_handlers((_handler(RankerServicer(config, self.answering, self._metrics)),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -306,7 +306,11 @@ def test_more_calls_than_can_wait_are_refused_at_once(serve, models):
         model.may_answer.clear()
     request = ranker_pb2.RankRequest(user_id="u1", candidates=ITEM_IDS)
     calls = [stub.Rank.future(request, timeout=20.0) for _ in range(30)]
-    threading.Timer(0.3, lambda: [model.may_answer.set() for model in models]).start()
+    with grpc.insecure_channel(f"127.0.0.1:{serve.port}") as channel:
+        healthy = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5.0)
+    for model in models:
+        model.may_answer.set()
+    assert healthy.status == health_pb2.HealthCheckResponse.SERVING
     outcomes = [call.code().name if call.exception() else "OK" for call in calls]
     assert set(outcomes) == {"OK", "RESOURCE_EXHAUSTED"}
     assert outcomes.count("OK") == 8
