@@ -158,6 +158,7 @@ class PolledStore(abc.ABC):
         self._refreshing = threading.Lock()
         self._has_stopped = threading.Event()
         self._mark, self._current = None, None
+        self._prepare_fn = None
         self.refresh()
         self._poller = threading.Thread(target=self._poll, name="features", daemon=True)
         self._poller.start()
@@ -178,6 +179,14 @@ class PolledStore(abc.ABC):
         """
         return self._current
 
+    def prepare_with(self, prepare_fn):
+        """Has what follows from a publication computed before requests see it.
+
+        Args:
+            prepare_fn: called with each next `PublishedFeatures`, in the background; must not raise.
+        """
+        self._prepare_fn = prepare_fn
+
     def refresh(self):
         """Looks for another publication once, and puts it in place.
 
@@ -187,8 +196,11 @@ class PolledStore(abc.ABC):
         with self._refreshing:
             mark = self._read_mark()
             if mark != self._mark:
+                features = self._read()
+                if self._prepare_fn is not None:
+                    self._prepare_fn(features)
                 # The one before is let go of when the last request that holds it has ended.
-                self._current = self._read()
+                self._current = features
                 self._mark = mark
 
     def close(self):

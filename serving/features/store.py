@@ -142,5 +142,12 @@ class FeatureStore(Protocol):
             `Features`.
         """
 
+    def prepare_with(self, prepare_fn):
+        """Has what follows from a publication computed before requests see it.
+
+        Args:
+            prepare_fn: called with each next `Features`, in the background; must not raise.
+        """
+
     def close(self):
         """Lets go of files, connections and threads; publications that were given out answer no more."""

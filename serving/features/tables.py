@@ -80,6 +80,13 @@ class FeatureTables(ItemSide):
         """
         return self
 
+    def prepare_with(self, prepare_fn):
+        """Nothing to prepare: there is no next publication.
+
+        Args:
+            prepare_fn: not called.
+        """
+
     def close(self):
         """Nothing to let go of."""
 

@@ -2,6 +2,7 @@
 
 import collections
 import collections.abc
+import contextlib
 import dataclasses
 import enum
 import threading
@@ -95,6 +96,12 @@ class _Reading:
     def __init__(self, features):
         self.features, self.encoders, self.item_columns = features, Encoders(features), ItemColumns(features)
 
+    def fill_like(self, other):
+        """Computes what was computed from another one; a column of another type now is left to the request that needs it."""
+        with contextlib.suppress(FeatureValueError):
+            self.encoders.columns.fill_like(other.encoders.columns)
+        self.item_columns.fill_like(other.item_columns)
+
 
 class Answering:
     """Answers queries from several threads."""
@@ -110,7 +117,8 @@ class Answering:
         """
         self._config, self._store, self._replicas, self._exposures = config, store, replicas, exposures
         self._split = TrafficSplit(config.ranker.experiment)
-        self._reading = _Reading(store.current())
+        self._reading = self._prepared = _Reading(store.current())
+        store.prepare_with(self._prepare)
         self._counting = threading.Lock()
         self._counts = collections.Counter()
 
@@ -123,6 +131,21 @@ class Answering:
         """
         with self._counting:
             return dict(self._counts)
+
+    def warm_up(self, timeout_seconds):
+        """Asks the model once, so that the first request finds its form and the columns of the items ready.
+
+        Args:
+            timeout_seconds: longest time to wait for it; a model that does not answer is no error here.
+        """
+        reading = self._current_reading()
+        item_ids = reading.features.item_ids[:1] or [""]
+        asked = Asked("", item_ids, self._config.context, {}, time.time_ns() // 1_000_000, reading.features.unknown_user(""))
+        labels = {arm.label for arm in self._config.ranker.arms.values()} | {None}
+        for label in labels:
+            with contextlib.suppress(PredictionError, BlendError, FeatureValueError):
+                predicted = self._predict(reading, asked, time.monotonic() + timeout_seconds, label)
+                scored_order(self._config.blend, reading.item_columns, item_ids, predicted.by_name, {})
 
     def answer(self, query):
         """A ranking, logged before it is given.
@@ -167,8 +190,15 @@ class Answering:
     def _current_reading(self):
         features = self._store.current()
         if self._reading.features is not features:
-            self._reading = _Reading(features)
+            prepared = self._prepared
+            self._reading = prepared if prepared.features is features else _Reading(features)
         return self._reading
+
+    def _prepare(self, features):
+        """Reads the next publication before requests see it: the first of them would wait for all that follows from it."""
+        prepared = _Reading(features)
+        prepared.fill_like(self._reading)
+        self._prepared = prepared
 
     def _item_ids(self, query, features):
         if bool(query.candidates) == bool(query.candidate_set):

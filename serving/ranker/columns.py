@@ -57,6 +57,22 @@ class ColumnEncoder:
         self._candidate_column_by_input = {input_name(name): name for name in names}
         self._pair_by_vector = {pair.vector: (place, pair) for place, pair in enumerate(tables.pairs)}
 
+    def fill_like(self, other):
+        """Remembers the columns of the item table that another encoder was asked for.
+
+        Args:
+            other: `ColumnEncoder` of another publication.
+
+        Raises:
+            FeatureValueError: If a column has no longer the type that was asked for.
+        """
+        for name, spec in list(other._array_by_column):
+            if name in self._tables.item_columns:
+                self._item_array(name, spec)
+        for name in list(other._times_by_column):
+            if name in self._tables.item_columns:
+                self._times(name)
+
     def encode(self, specs, user_id, item_ids, context, features, now_ms, user=None):
         """Tensors of one user and the candidates; what goes before what is as in `ExampleEncoder.encode`.
 
@@ -157,9 +173,7 @@ class ColumnEncoder:
         if name in self._pair_by_vector:
             place, pair = self._pair_by_vector[name]
             return array_of_numbers(name, self._histories(pair, candidates.request.histories[place], candidates), spec)
-        if (name, spec) not in self._array_by_column:
-            self._array_by_column[name, spec] = array_of(name, self._values(name), spec)
-        column = self._array_by_column[name, spec][candidates.rows]
+        column = self._item_array(name, spec)[candidates.rows]
         if name == ITEM_KEY:
             unknown = np.flatnonzero(candidates.rows == self._tables.num_items).tolist()
             if unknown:
@@ -171,9 +185,7 @@ class ColumnEncoder:
         ages = np.full(len(candidates.item_ids), np.nan)
         for name in (FIRST_IMPRESSED_AT_MS, PUBLISHED_AT_MS):
             if name in self._tables.item_columns:
-                if name not in self._times_by_column:
-                    self._times_by_column[name] = np.array([np.nan if at is None else at for at in self._values(name)], float)
-                hours = np.maximum(candidates.now_ms - self._times_by_column[name][candidates.rows], 0) / _MS_PER_HOUR
+                hours = np.maximum(candidates.now_ms - self._times(name)[candidates.rows], 0) / _MS_PER_HOUR
                 ages = np.where(np.isnan(hours), ages, hours)
         return ages.astype("<f4")
 
@@ -192,6 +204,18 @@ class ColumnEncoder:
                 for item_id, half in zip(candidates.item_ids, halves, strict=True)
             ]
         return history.of_all(halves)
+
+    def _item_array(self, name, spec):
+        """A column of the whole item table as an array, and behind its last row an unknown item."""
+        if (name, spec) not in self._array_by_column:
+            self._array_by_column[name, spec] = array_of(name, self._values(name), spec)
+        return self._array_by_column[name, spec]
+
+    def _times(self, name):
+        """(items + 1,) milliseconds of a column of times; NaN where there is none."""
+        if name not in self._times_by_column:
+            self._times_by_column[name] = np.array([np.nan if at is None else at for at in self._values(name)], float)
+        return self._times_by_column[name]
 
     def _values(self, name):
         """A column of the whole item table, and behind its last row that of an unknown item."""

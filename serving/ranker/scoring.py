@@ -18,6 +18,15 @@ class ItemColumns:
         self._features = features
         self._values_by_column = {}
 
+    def fill_like(self, other):
+        """Remembers the columns that were asked of another publication.
+
+        Args:
+            other: `ItemColumns` of that publication.
+        """
+        for name in list(other._values_by_column):
+            self._held(name)
+
     def values(self, name, item_ids, given):
         """Values of one column.
 
@@ -33,12 +42,16 @@ class ItemColumns:
         own = given.get(name, {})
         if not isinstance(own, dict):
             return [own] * len(item_ids)
+        values = map(self._held(name).__getitem__, self._features.item_rows(item_ids).tolist())
+        return [own.get(item_id, value) for item_id, value in zip(item_ids, values, strict=True)] if own else list(values)
+
+    def _held(self, name):
+        """Values of a column by row of the item table."""
         if name not in self._values_by_column:
             is_held = name in self._features.item_columns
             count = self._features.num_items + 1
             self._values_by_column[name] = self._features.item_values(name) if is_held else [None] * count
-        values = map(self._values_by_column[name].__getitem__, self._features.item_rows(item_ids).tolist())
-        return [own.get(item_id, value) for item_id, value in zip(item_ids, values, strict=True)] if own else list(values)
+        return self._values_by_column[name]
 
 
 def scored_order(blend, columns, item_ids, predictions, given):

@@ -169,6 +169,7 @@ class RankerServer:
         tokens = config.server.token_file and read_tokens(config.server.token_file)
         self._credentials = config.server.tls and server_credentials(config.server.tls)
         self._store = open_store(config.features, features_folder)
+        self._has_local_models = models is not None
         self._replicas = Replicas(_backends(config, models), config.ranker)
         self.exposures = (
             ExposureLog(config.exposure, config.exposure.folder or exposures_folder) if config.exposure.enabled else None
@@ -215,6 +216,8 @@ class RankerServer:
                 f"serving.host and serving.ranker.port must be an address that is free here. Received: {address}. "
                 "Stop what listens there, or set another serving.ranker.port"
             )
+        if self._has_local_models:
+            self.answering.warm_up(self._config.deadline_ms / 1_000)
         self._server.start()
         for service in ("", SERVICE_NAME):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)

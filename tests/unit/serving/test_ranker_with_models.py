@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from data.schema import LABELS
 from serving.config import ServingConfig
+from serving.features.items import ItemSide
 from serving.features.sqlite_store import publish_to_sqlite
 from serving.model_server.config import ModelServerConfig
 from serving.model_server.server import ModelServer
@@ -140,6 +142,30 @@ def test_first_requests_of_a_new_version_are_not_slow(ranker, put_version, wait_
     # Medians of five swaps against the slow tail of the usual ones: a busy machine delays single calls.
     medians = [sorted(spent)[2] for spent in zip(*firsts, strict=True)]
     assert max(medians) < 2 * usual[180]
+
+
+def test_the_first_requests_of_a_service_and_of_a_publication_find_items_ready(
+    config, put_version, monkeypatch, wait_until, tmp_path
+):
+    put_version(2)
+    models, readers = ModelServer(config, tmp_path / "models"), []
+    models.start()
+    server, port = started_ranker(tmp_path, models=models.local)
+    item_values = ItemSide.item_values
+
+    def noting(features, column):
+        readers.append(threading.current_thread().name)
+        return item_values(features, column)
+
+    monkeypatch.setattr(ItemSide, "item_values", noting)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = ranker_pb2_grpc.RankerStub(channel)
+        assert (ask(stub).model_version, readers) == (2, [])
+        publish_to_sqlite(publication(publication().version + 1), tmp_path / "features.sqlite")
+        wait_until(lambda: ask(stub).features_version > publication().version)
+    assert set(readers) == {"features"}
+    server.stop()
+    models.stop()
 
 
 _SERVE = """
