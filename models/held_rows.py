@@ -14,8 +14,8 @@ class HeldRows:
     """Rows of all files in blocks, as they came.
 
     Attributes:
-        packed: (rows, entries) tensor by name, as of `packed_spec`; the last rows may be unused.
-        num_rows: those that are used.
+        packed: (rows, entries) tensor by name, as of `packed_spec`.
+        num_rows: rows.
         starts: (blocks,) first row of each block, those of a file side by side and in its order.
         stops: (blocks,) row behind the last of each.
         first_blocks: (files + 1,) first block of each file, and the number of blocks.
@@ -62,8 +62,12 @@ class HeldRows:
             num_rows = stop
         bounds_B2 = np.array([bounds for of_file in bounds_by_file for bounds in of_file], np.int64).reshape(-1, 2)
         first_blocks = np.cumsum([0, *map(len, bounds_by_file)])
+        for array in arrays.values():
+            array.resize((num_rows, *array.shape[1:]), refcheck=False)
+        with tf.device("CPU:0"):
+            packed = {name: tf.convert_to_tensor(array) for name, array in arrays.items()}
         return cls(
-            {name: tf.convert_to_tensor(array) for name, array in arrays.items()},
+            packed,
             num_rows,
             *map(tf.convert_to_tensor, (bounds_B2[:, 0], bounds_B2[:, 1], first_blocks)),
         )

@@ -138,11 +138,10 @@ class TransformedRows:
         Returns:
             Dict from name to NumPy array (rows,) or (rows, entries), and the number of rows.
         """
-        if self._held:
-            packed = {name: column[: self._held.num_rows] for name, column in self._held.packed.items()}
-            columns = unpack(packed, self.spec) if names else {}
-            return {name: columns[name].numpy() for name in names}, self._held.num_rows
         needed = {IDS if self.spec[name].dtype == tf.int64 else NUMBERS for name in names}
+        if self._held:
+            columns = unpack({name: self._held.packed[name] for name in needed}, self.spec)
+            return {name: columns[name].numpy() for name in names}, self._held.num_rows
         spec = {name: feature for name, feature in packed_spec(self.spec).items() if name in needed}
         parts, num_rows = [], 0
         for records in self._records().rebatch(16 * BLOCK_ROWS).prefetch(tf.data.AUTOTUNE):

@@ -57,7 +57,7 @@ class TrainConfig(FrozenConfig):
     clip_norm: float | None = pydantic.Field(None, gt=0)
     ema_decay: float | None = pydantic.Field(None, gt=0, lt=1)
     shuffle_rows: int = pydantic.Field(100_000, ge=1)
-    cache_mib: int = pydantic.Field(2_048, ge=0)
+    cache_mib: int = pydantic.Field(512, ge=0, le=1_024)
     seed: int = 0
     early_stopping: EarlyStoppingConfig | None = None
     refit: bool = False

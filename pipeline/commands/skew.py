@@ -2,6 +2,7 @@
 
 from pipeline.skew.table import served_lines, skew_table, verdict
 from pipeline.terminal import framework_noise_to
+from serving.exposure.reading import closed_segments
 
 
 def watch_skew(config, exposures=None, version=None):
@@ -16,6 +17,7 @@ def watch_skew(config, exposures=None, version=None):
         Exit code: 1 if a column left its range.
     """
     pattern = exposures or f"{config.serving.exposure.folder or config.root / 'exposures'}/exposures-*"
+    closed_segments(pattern)  # that there are none is said before anything is loaded
     with framework_noise_to(config.root / "logs" / "skew.log") as console:
         with console.status("Comparing served rows with training rows ..."):
             from pipeline.skew.watch import watch

@@ -1,7 +1,11 @@
 """What was served of one version against what it was trained on, column by column."""
 
+import collections
 import dataclasses
 
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx_bsl.coders import example_coder
 
 from pipeline.errors import SkewError
@@ -17,6 +21,11 @@ from serving.exposure.record import SERVED_FEATURES
 _IDS = ("user_id", "item_id")
 # More than rare roundings at the edge of what counts as equal.
 _MOST_FOREIGN = 0.01
+_KINDS = {
+    statistics_pb2.FeatureNameStatistics.INT: "int64_list",
+    statistics_pb2.FeatureNameStatistics.FLOAT: "float_list",
+    statistics_pb2.FeatureNameStatistics.STRING: "bytes_list",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +68,13 @@ def watch(config, pattern, version=None):
     """
     served = read_served(pattern, version)
     origin = origin_of(config, served.version)
-    batch = _decoded(served.examples)
     training = statistics.by_name(origin.training)
+    batch, unread, foreign = _decoded(served.examples, origin.config.model.columns, training)
     resampling = Resampling(served.users, max(training["user_id"].string_stats.unique, 1))
     rules, faults, notes = _rules(config.validation, origin, batch.schema.names, training)
+    faults |= {name: f"{name} has another type than in training: in {count} rows" for name, count in foreign.items()}
+    if unread:
+        notes.append(f"not compared, as the model does not read them: {', '.join(sorted(unread))}")
     columns = compare_columns(batch, origin.training, rules, resampling)
     if origin.predictions is None:
         notes.append(
@@ -82,13 +94,27 @@ def watch(config, pattern, version=None):
     return SkewReport(served, tuple(columns), faults, tuple(notes))
 
 
-def _decoded(examples):
-    try:
-        return example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(examples)
-    except Exception as error:
-        # tfx_bsl's errors have no type of their own.
-        cause = " ".join(str(error).split())[:200]
-        raise SkewError(f"served features must be tf.Examples with one type a column. Received: {cause}") from error
+def _decoded(examples, read_names, training):
+    """Served rows as a record batch of what the model reads; names of the other columns; rows by column of another type.
+
+    What a client sends beside that may be anything, and is no reason not to look at the rest.
+    """
+    kept, unread, foreign = [], set(), collections.Counter()
+    for serialized in examples:
+        try:
+            example = tf.train.Example.FromString(serialized)
+        except DecodeError as error:
+            raise SkewError(f"served features must be tf.Examples. Received: {error}") from error
+        features = example.features.feature
+        for name in list(features):
+            if name not in read_names:
+                unread.add(name)
+                del features[name]
+            elif name in training and features[name].WhichOneof("kind") not in (None, _KINDS.get(training[name].type)):
+                foreign[name] += 1
+                del features[name]
+        kept.append(example.SerializeToString())
+    return example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(kept), unread, foreign
 
 
 def _foreign_predictions(folder, served):
@@ -125,8 +151,6 @@ def _rules(validation, origin, served_names, training):
         rules[name] = ColumnRule(
             limit, has_distance=name not in _IDS, may_lack=name in defaults, vocabulary=origin.vocabularies.get(name)
         )
-    if unread := sorted(set(served_names) - set(model.columns)):
-        notes.append(f"not compared, as the model does not read them: {', '.join(unread)}")
     return rules, faults, notes
 
 

@@ -56,6 +56,8 @@ def segment_rows(path, columns):
         else:
             table = pa.json.read_json(
                 path,
+                # A line must lie in one block, and may be longer than the block that is usual.
+                read_options=pa.json.ReadOptions(block_size=max(pathlib.Path(path).stat().st_size, 1)),
                 parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
             )
         arrays = [

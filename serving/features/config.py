@@ -60,8 +60,10 @@ class FeaturesConfig(FrozenConfig):
 
     @pydantic.field_validator("redis_url")
     @classmethod
-    def _holds_no_password(cls, url):
+    def _is_an_address_without_password(cls, url):
         parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError(f"redis_url must begin with redis://, rediss:// or unix://. Received: {url}")
         if parts.password or "password" in urllib.parse.parse_qs(parts.query):
             raise ValueError("redis_url must hold no password: name a redis_password_file. Received: one")
         return url

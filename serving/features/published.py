@@ -141,7 +141,7 @@ class PolledStore(abc.ABC):
 
     Attributes:
         num_failed_polls: how often the look for a next publication failed; the one in place serves on.
-        last_error: `FeatureStoreError` of the latest such failure; None after a look that went well.
+        last_error: error of the latest such failure; None after a look that went well.
     """
 
     def __init__(self, poll_seconds):
@@ -214,7 +214,7 @@ class PolledStore(abc.ABC):
             try:
                 self.refresh()
                 self.last_error = None
-            except FeatureStoreError as error:
+            except Exception as error:  # whatever it was: without this thread features would grow old in silence
                 self.num_failed_polls += 1
                 self.last_error = error
 

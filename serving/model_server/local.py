@@ -40,6 +40,11 @@ class LocalModels:
             with self._catalog.use(model_spec) as model:
                 name, array_by_input = inputs_fn(model)
                 signature = model.signature(name)
+                if array_by_input.keys() != signature.inputs.keys():
+                    raise RequestError(
+                        "FAILED_PRECONDITION",
+                        f"{name} must take {sorted(array_by_input)}. Received: a version that takes {sorted(signature.inputs)}",
+                    )
                 arrays = [array_by_input[each] for each in signature.inputs]
                 array_by_tensor = self._inference.run(model, signature, arrays, caller, model_spec.name, "Predict")
             status = "OK"

@@ -92,15 +92,15 @@ class Admission:
 class DirectRunner:
     """Runs work in the thread that brings it, so many at a time; a few wait, one more is refused at once."""
 
-    def __init__(self, max_running, max_waiting, **refusal):
+    def __init__(self, max_running, max_waiting, refusal=("UNAVAILABLE", QUEUE_IS_FULL)):
         """A runner that is free.
 
         Args:
             max_running: runs at the same time.
             max_waiting: calls that may wait for one of them to end.
-            **refusal: of `Admission`.
+            refusal: as of `Admission`.
         """
-        self.admission = Admission(max_running + max_waiting, **refusal)
+        self.admission = Admission(max_running + max_waiting, refusal)
         self._running = threading.BoundedSemaphore(max_running)
 
     def run(self, work, caller):

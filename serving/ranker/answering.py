@@ -12,7 +12,15 @@ import uuid
 import numpy as np
 
 from data.schema import LABELS
-from serving.errors import BlendError, CallerLeftError, CandidateError, FeatureStoreError, FeatureValueError, PredictionError
+from serving.errors import (
+    BlendError,
+    CallerLeftError,
+    CandidateError,
+    DeadlineError,
+    FeatureStoreError,
+    FeatureValueError,
+    PredictionError,
+)
 from serving.experiments.split import TrafficSplit, unit_hash
 from serving.exposure.record import Exposure, ShownItem
 from serving.ranker.backend import Asked, Encoders, Predicted
@@ -98,7 +106,7 @@ class _Reading:
 
     def fill_like(self, other):
         """Computes what was computed from another one; a column of another type now is left to the request that needs it."""
-        with contextlib.suppress(FeatureValueError):
+        with contextlib.suppress(FeatureValueError, TypeError, ValueError):
             self.encoders.columns.fill_like(other.encoders.columns)
         self.item_columns.fill_like(other.item_columns)
 
@@ -162,6 +170,7 @@ class Answering:
             PredictionError: If no model answers and no fallback is declared, or the request is refused.
             BlendError: If no score can be computed and no fallback is declared.
             ExposureLogError: If the answer cannot be logged.
+            DeadlineError: If it took longer than it is of use; it is not logged.
             CallerLeftError: If nobody waits for the answer any more; it is not logged.
         """
         deadline = time.monotonic() + query.timeout_seconds
@@ -179,6 +188,8 @@ class Answering:
         asked = Asked(query.user_id, item_ids, context, query.features, time.time_ns() // 1_000_000, user)
         predicted, scores, order = self._ranked(reading, asked, arm, deadline, degradations)
         answer = self._shown(query, reading, asked, arm, predicted, scores, order, degradations)
+        if time.monotonic() > deadline:
+            raise DeadlineError("DEADLINE_EXCEEDED", "an answer must come within its deadline. Received: it took longer")
         if not query.is_wanted_fn():
             raise CallerLeftError("a client must wait for its answer. Received: a client that left")
         if self._exposures is not None:

@@ -11,6 +11,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from data.schema import LABELS
 from serving.errors import DeadlineError, PredictionError, ServerUnreachableError
+from serving.model_server.runners import QUEUE_IS_FULL
 from serving.ranker.access import call_metadata, open_channel
 from serving.ranker.columns import RANK_SIGNATURE, ColumnEncoder, rank_inputs
 from serving.ranker.request import ExampleEncoder
@@ -21,6 +22,7 @@ EXAMPLES_SIGNATURE = "serving_default"
 SIGNATURES_FIELD = "signature_def"
 # What a server answers to a request in the form of another version.
 _OTHER_FORM = ("FAILED_PRECONDITION", "INVALID_ARGUMENT")
+_UNKNOWN_LABEL = "Unrecognized servable version label"
 PREDICT_METHOD = "/tensorflow.serving.PredictionService/Predict"
 MIB = 1 << 20
 
@@ -201,11 +203,12 @@ class Backend:
             model_spec.version_label = label
 
     def _typed(self, error, timeout_seconds):
-        status, details = error.code().name, " ".join((error.details() or "no details").split())
+        details = " ".join((error.details() or "no details").split())
+        status = usable_status(error.code().name, details)
         # Nobody cancels a call here: CANCELLED comes of a server that ends while it answers.
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        if status in ("UNAVAILABLE", "CANCELLED"):
             return self._unreachable(details)
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if status == "DEADLINE_EXCEEDED":
             return DeadlineError(
                 status,
                 f"the model server at {self.address} must answer within {1_000 * timeout_seconds:.0f} ms. "
@@ -219,6 +222,26 @@ class Backend:
             f"a model server must answer at {self.address}. Received: {details}. "
             "Start it with `smalltowers serve`, or set serving.host and serving.port",
         )
+
+
+def usable_status(status, details):
+    """Status by which replicas and fallbacks are chosen.
+
+    TF Serving says INVALID_ARGUMENT of a label that it does not have, though another server or label may answer, and
+    UNAVAILABLE of a full queue, though it is well.
+
+    Args:
+        status: name of the gRPC status.
+        details: message of the error.
+
+    Returns:
+        Name of a gRPC status.
+    """
+    if status == "INVALID_ARGUMENT" and _UNKNOWN_LABEL in details:
+        return "FAILED_PRECONDITION"
+    if status == "UNAVAILABLE" and QUEUE_IS_FULL in details:
+        return "RESOURCE_EXHAUSTED"
+    return status
 
 
 def checked_predictions(outputs, num_candidates):

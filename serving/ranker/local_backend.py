@@ -8,7 +8,7 @@ from tensorflow_serving.apis import model_pb2
 
 from serving.errors import DeadlineError, PredictionError, RequestError
 from serving.model_server.runners import Caller
-from serving.ranker.backend import EXAMPLES_INPUT, EXAMPLES_SIGNATURE, Predicted, checked_predictions
+from serving.ranker.backend import EXAMPLES_INPUT, EXAMPLES_SIGNATURE, Predicted, checked_predictions, usable_status
 from serving.ranker.columns import RANK_SIGNATURE, rank_inputs
 
 
@@ -58,10 +58,9 @@ class LocalBackend:
         try:
             version, outputs = self._models.predict(model_spec, lambda model: self._inputs(model, encoders, asked), caller)
         except RequestError as error:
-            type_ = DeadlineError if error.status == "DEADLINE_EXCEEDED" else PredictionError
-            raise type_(
-                error.status, f"the model server of {self.address} must predict. Received: {error.status}: {error}"
-            ) from error
+            status = usable_status(error.status, str(error))
+            type_ = DeadlineError if status == "DEADLINE_EXCEEDED" else PredictionError
+            raise type_(status, f"the model server of {self.address} must predict. Received: {status}: {error}") from error
         return Predicted(version, checked_predictions(outputs, len(asked.item_ids)))
 
     def _inputs(self, model, encoders, asked):

@@ -19,14 +19,16 @@ class Replicas:
         num_retries: how often another replica was asked after one had failed.
     """
 
-    def __init__(self, backends, config, clock_fn=time.monotonic):
+    def __init__(self, backends, config, clock_fn=time.monotonic, fair_seconds=0.0):
         """Replicas of which none has failed yet.
 
         Args:
             backends: objects with `address`, `predict` and `close`, as `serving.ranker.backend.Backend`.
             config: `RankerConfig`.
             clock_fn: returns seconds that only grow.
+            fair_seconds: not to have answered in less is no failure: the request was in a hurry.
         """
+        self._fair_seconds = fair_seconds
         self._replicas = [
             (each, CircuitBreaker(config.breaker_failures, config.breaker_seconds, clock_fn)) for each in backends
         ]
@@ -74,12 +76,13 @@ class Replicas:
                 continue
             self.num_retries += failure is not None
             has_others = any(not other.is_open for _, other in turns[place + 1 :])
+            seconds = self._attempt_seconds(left, has_others)
             try:
-                predicted = backend.predict(encoders, asked, self._attempt_seconds(left, has_others), label)
+                predicted = backend.predict(encoders, asked, seconds, label)
             except PredictionError as error:
                 if error.status in (*_WRONG_REQUEST, *_WELL):
                     breaker.succeeded()
-                else:
+                elif error.status != "DEADLINE_EXCEEDED" or seconds >= self._fair_seconds:
                     breaker.failed()
                 if error.status in _WRONG_REQUEST:
                     raise

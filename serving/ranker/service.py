@@ -1,5 +1,7 @@
 """The ranker over gRPC: one server, its methods, and the status of every error."""
 
+import collections.abc
+import threading
 import time
 from concurrent import futures
 
@@ -23,7 +25,7 @@ from serving.features.opening import open_store
 from serving.metrics_page import MetricsPage
 from serving.model_server.answers import quiet_decoding
 from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
-from serving.model_server.runners import Caller, DirectRunner
+from serving.model_server.runners import Admission, Caller, DirectRunner
 from serving.protos import ranker_pb2
 from serving.ranker.answering import Answering
 from serving.ranker.backend import MIB, Backend
@@ -37,6 +39,9 @@ SERVICE_NAME = "smalltowers.ranker.Ranker"
 _CALLS_PER_WORKER = 8
 # Threads beyond those of the calls: they refuse at once, and tell how the service is.
 _SPARE_THREADS = 8
+# Of the configured time: who had less to answer was not too slow.
+_FAIR_SHARE = 0.25
+_FAR_BOUND = 10  # calls for each thread that gRPC itself takes at all
 REFUSAL = ("RESOURCE_EXHAUSTED", "a request must find room in the queue. Received: more than the service can answer in time")
 _STATUS_BY_ERROR = {
     CandidateError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -72,7 +77,9 @@ class RankerServicer:
         """
         self._config, self._answering, self._metrics = config, answering, metrics
         num_workers = config.ranker.max_workers
-        self._runner = DirectRunner(num_workers, (_CALLS_PER_WORKER - 1) * num_workers, refusal=REFUSAL)
+        self._runner = DirectRunner(num_workers, (_CALLS_PER_WORKER - 1) * num_workers, REFUSAL)
+        # Fewer than there are threads: to send takes as long as the client reads.
+        self._streams = Admission(num_workers, REFUSAL)
 
     def Rank(self, request, context):  # noqa: N802, the stub's name
         """One ranking.
@@ -86,19 +93,31 @@ class RankerServicer:
         """
         return response_bytes(self._answer("Rank", request, context, self._config.max_candidates))
 
-    def RankStream(self, request, context):  # noqa: N802, the stub's name
+    def RankStream(self, request, context) -> collections.abc.Iterator[bytes]:  # noqa: N802, the stub's name
         """One ranking of more candidates, best first, in several messages.
 
         Args:
             request: `RankRequest`.
             context: of the call.
 
-        Returns:
-            Iterator of bytes, each of a `RankResponse` of at most `serving.max_candidates` items.
+        Yields:
+            Bytes of a `RankResponse` of at most `serving.max_candidates` items.
         """
-        answer = self._answer("RankStream", request, context, self._config.ranker.max_request_items)
-        size = self._config.max_candidates
-        return (response_bytes(answer, start, start + size) for start in range(0, len(answer.items), size))
+        try:
+            self._streams.__enter__()
+        except RequestError as error:
+            context.abort(_status_of(error), str(error))
+        # A client that does not read would keep its thread: it has as long as a request has.
+        timer = threading.Timer(self._config.deadline_ms / 1_000, context.cancel)
+        try:
+            answer = self._answer("RankStream", request, context, self._config.ranker.max_request_items)
+            timer.start()
+            size = self._config.max_candidates
+            for start in range(0, len(answer.items), size):
+                yield response_bytes(answer, start, start + size)
+        finally:
+            timer.cancel()
+            self._streams.__exit__()
 
     def _answer(self, method, request, context, max_candidates):
         started_at, status = time.perf_counter(), grpc.StatusCode.UNKNOWN
@@ -170,7 +189,8 @@ class RankerServer:
         self._credentials = config.server.tls and server_credentials(config.server.tls)
         self._store = open_store(config.features, features_folder)
         self._has_local_models = models is not None
-        self._replicas = Replicas(_backends(config, models), config.ranker)
+        fair_ms = _FAIR_SHARE * (config.ranker.attempt_ms or config.deadline_ms)
+        self._replicas = Replicas(_backends(config, models), config.ranker, fair_seconds=fair_ms / 1_000)
         self.exposures = (
             ExposureLog(config.exposure, config.exposure.folder or exposures_folder) if config.exposure.enabled else None
         )
@@ -188,6 +208,7 @@ class RankerServer:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # else a second server on the same port would take every other call
             ],
+            maximum_concurrent_rpcs=_FAR_BOUND * num_threads,
         )
         self._server.add_generic_rpc_handlers((_handler(RankerServicer(config, self.answering, self._metrics)),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

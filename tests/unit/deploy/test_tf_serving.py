@@ -116,6 +116,12 @@ def test_manifests_belong_together():
     assert claim == manifest("PersistentVolumeClaim")["metadata"]["name"]
 
 
+def test_the_rankers_image_takes_nothing_of_the_machine_that_builds_it():
+    assert "COPY . ." in (FOLDER / "ranker.Dockerfile").read_text()
+    ignored = (FOLDER.parents[1] / ".dockerignore").read_text().splitlines()
+    assert {".git", ".venv", ".venv-tools", "runs"} <= set(ignored)
+
+
 def test_the_compose_file_has_every_part_and_mounts_files_that_there_are():
     services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
     assert services.keys() == {"tf-serving", "redis", "ranker", "prometheus", "dashboard"}

@@ -152,6 +152,24 @@ def write_segment(folder, exposures, name="exposures-1.jsonl"):
     return f"{folder}/exposures-*"
 
 
+def test_what_clients_send_besides_stops_no_watch(job, tmp_path):
+    """Columns that the model does not read, of several types, and a line longer than usual blocks."""
+    kinds = iter([7, "seven"] * 10_000)
+
+    def besides(row):
+        return row | {"mood": next(kinds), "essay": "x" * 20_000 if row["item_id"] == "i1" else None}
+
+    report = watch(job.config, write_segment(tmp_path, answers(features_of=besides)), 17)
+    assert report.skewed == ()
+    assert any("does not read them: " in note and "mood" in note for note in report.notes)
+
+
+def test_a_column_of_another_type_is_named(job, tmp_path):
+    report = watch(job.config, write_segment(tmp_path, answers(features_of=lambda row: row | {"category": 7})), 17)
+    assert "category" in report.skewed
+    assert "category has another type than in training: in " in report.faults["category"]
+
+
 def test_served_rows_of_the_training_distribution_show_no_skew(job, tmp_path, capfd):
     pattern = write_segment(tmp_path, answers())
     assert watch_skew(job.config, pattern, 17) == 0
@@ -272,7 +290,7 @@ def test_nothing_to_compare_is_one_line(job, tmp_path):
     ("text", "message"),
     [
         ("no base64!", "served_features must be base64. Received: no base64! in answer r0"),
-        (base64.b64encode(b"no example").decode(), "served features must be tf.Examples with one type a column. Received: "),
+        (base64.b64encode(b"no example").decode(), "served features must be tf.Examples. Received: "),
     ],
 )
 def test_features_that_cannot_be_read_are_one_line(job, tmp_path, text, message):

@@ -23,7 +23,7 @@ class FakeModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, version_by_label):
         self.version_by_label = version_by_label
         self.failing = {}
-        self.outputs = {}
+        self.outputs, self.message = {}, "as the test wants it"
         self.num_calls, self.token, self.pause_seconds = 0, None, 0.0
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -52,9 +52,9 @@ class FakeModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         threading.Event().wait(self.pause_seconds)
         label = spec.version_label or None
         if status := self.failing.get(label):
-            context.abort(grpc.StatusCode[status], "as the test wants it")
+            context.abort(grpc.StatusCode[status], self.message)
         if label not in self.version_by_label:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"Unrecognized servable version label: {label}")
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
         return self.version_by_label[label]
 
     def GetModelMetadata(self, request, context):  # noqa: N802

@@ -107,6 +107,11 @@ def test_a_password_comes_from_a_file(tmp_path):
             RedisStore(config(server, redis_password_file=str(tmp_path / "none")))
 
 
+def test_an_address_without_a_scheme_is_refused():
+    with pytest.raises(ValueError, match=r"redis_url must begin with redis://, rediss:// or unix://. Received: localhost:6379"):
+        FeaturesConfig(redis_url="localhost:6379")
+
+
 @pytest.mark.parametrize("url", ["redis://:secret@host:6379/0", "redis://host:6379/0?password=secret"])
 def test_a_password_in_the_address_is_refused_and_not_repeated(url):
     with pytest.raises(ValueError, match=r"redis_url must hold no password: name a redis_password_file. Received: one"):

@@ -163,3 +163,19 @@ def test_time_runs_out_between_two_replicas():
     with pytest.raises(DeadlineError, match="slow"):
         Replicas(slow, RankerConfig(), clock).predict(None, None, 101.0)
     assert clock.now == pytest.approx(101.0)
+
+
+def test_a_request_in_a_hurry_says_nothing_of_a_replica():
+    clock = Clock()
+    backend = FakeBackend(clock, 1, seconds=0.1)
+    replicas = Replicas([backend], RankerConfig(breaker_failures=2), clock, fair_seconds=0.25)
+    for _ in range(5):
+        with pytest.raises(DeadlineError, match="slow"):
+            replicas.predict(None, None, clock.now + 0.001)
+    assert replicas.predict(None, None, clock.now + 1).model_version == 1
+    backend.seconds = 9.0
+    for _ in range(2):
+        with pytest.raises(DeadlineError, match="slow"):
+            replicas.predict(None, None, clock.now + 0.25)
+    with pytest.raises(ServerUnreachableError, match="failed lately"):
+        replicas.predict(None, None, clock.now + 1)
