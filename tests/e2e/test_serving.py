@@ -28,11 +28,16 @@ CONTEXT = {"surface": "search"}
 
 
 @pytest.fixture(scope="module")
-def serving(job):
+def model_server(job):
     server = ModelServer(job.config.serving.model_copy(update={"port": 0}), str(job.config.models_folder))
-    port = server.start()
-    yield job.config.serving.model_copy(update={"port": port})
+    server.port = server.start()
+    yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def serving(job, model_server):
+    return job.config.serving.model_copy(update={"port": model_server.port})
 
 
 @pytest.fixture
@@ -136,7 +141,8 @@ def test_served_scores_equal_the_offline_ones(job, serving):
         np.testing.assert_allclose(served[label], offline.predictions[label][:200], rtol=1e-6, atol=1e-6)
 
 
-def test_a_thousand_random_requests_are_the_offline_ranking(job, serving, tmp_path):
+@pytest.mark.parametrize("place", ["over a socket", "in one process"])
+def test_a_thousand_random_requests_are_the_offline_ranking(job, model_server, serving, tmp_path, place):
     """Through two services and the feature store, and through files and functions in this process."""
     import grpc
 
@@ -147,7 +153,8 @@ def test_a_thousand_random_requests_are_the_offline_ranking(job, serving, tmp_pa
     rows = [row for asked in requests for row in offline.rows({**asked, "context": {**serving.context, **asked["context"]}})]
     predictions = zip(*(column.tolist() for column in offline.predictions(rows)), strict=True)
     ranker = serving.ranker.model_copy(update={"port": 0, "backends": (f"{serving.host}:{serving.port}",)})
-    server = RankerServer(serving.model_copy(update={"ranker": ranker}), job.config.features_folder, tmp_path)
+    models = model_server.local if place == "in one process" else None
+    server = RankerServer(serving.model_copy(update={"ranker": ranker}), job.config.features_folder, tmp_path, models)
     with contextlib.ExitStack() as stack:
         stack.callback(server.stop)
         stub = ranker_pb2_grpc.RankerStub(stack.enter_context(grpc.insecure_channel(f"{serving.host}:{server.start()}")))
