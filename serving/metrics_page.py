@@ -24,6 +24,8 @@ class MetricsPage:
         """
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            timeout = 10  # seconds; a connection that says nothing would keep its thread
+
             def do_GET(self):
                 if self.path.split("?")[0] != path:
                     self.send_error(404)
