@@ -188,11 +188,11 @@ def run_once(race):
     for count in CANDIDATES:
         for name in (SERVER, EXAMPLES, PLAIN, RANKER_SQLITE, RANKER_REDIS):
             found[name, count, "closed"] = race.load(name, count)
-    count, num_threads = THROUGHPUT_CANDIDATES, len(os.sched_getaffinity(0))
-    found[IN_PROCESS, count, "busy"] = race.in_process(num_threads)[count]
-    for name in (SERVER, PLAIN, RANKER_SQLITE, RANKER_REDIS):
-        busy = found[name, count, "busy"] = race.load(name, count, "closed", NUM_CLIENTS)
-        found[name, count, "open"] = race.load(name, count, "open", round(OPEN_SHARE * busy.per_second, 1))
+    found |= {(IN_PROCESS, count, "busy"): each for count, each in race.in_process(len(os.sched_getaffinity(0))).items()}
+    for count in CANDIDATES:
+        for name in (SERVER, PLAIN, RANKER_SQLITE, RANKER_REDIS):
+            busy = found[name, count, "busy"] = race.load(name, count, "closed", NUM_CLIENTS)
+            found[name, count, "open"] = race.load(name, count, "open", round(OPEN_SHARE * busy.per_second, 1))
     return found
 
 

@@ -155,6 +155,23 @@ def _killed_run(job):
     return Killed(exit_code, examples, any(ingestion.glob("report/*/counts.json")))
 
 
+@pytest.fixture(scope="module")
+def model_server(job):
+    """The pushed versions of the job behind a port."""
+    from serving.model_server.server import ModelServer
+
+    server = ModelServer(job.config.serving.model_copy(update={"port": 0}), str(job.config.models_folder))
+    server.port = server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def serving(job, model_server):
+    """The configuration of the service, with the port of the model server."""
+    return job.config.serving.model_copy(update={"port": model_server.port})
+
+
 @pytest.fixture(scope="session")
 def evaluation(job):
     """What the gate of the job's run found."""

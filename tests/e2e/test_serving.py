@@ -17,7 +17,6 @@ from data.run import run_ingestion
 from data.schema import EMPTY_HISTORY_FILE, LABELS
 from pipeline.scoring import score
 from serving.features.tables import FeatureTables
-from serving.model_server.server import ModelServer
 from serving.ranker.client import Ranker
 from serving.ranker.request import ExampleEncoder
 from serving.ranker.service import RankerServer
@@ -25,19 +24,6 @@ from tests.e2e.offline_ranking import OfflineRanking, check_ranking, request_mes
 from tests.unit.serving.test_request import decoded
 
 CONTEXT = {"surface": "search"}
-
-
-@pytest.fixture(scope="module")
-def model_server(job):
-    server = ModelServer(job.config.serving.model_copy(update={"port": 0}), str(job.config.models_folder))
-    server.port = server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def serving(job, model_server):
-    return job.config.serving.model_copy(update={"port": model_server.port})
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from serving.protos import ranker_pb2, ranker_pb2_grpc
 from serving.ranker.messages import value_message
 from serving.ranker.service import RankerServer
-from tests.e2e.test_serving import records_of, serving  # noqa: F401, a fixture
+from tests.e2e.test_serving import records_of
 from tests.unit.serving.ranker_calls import ask
 from tests.unit.serving.test_request import decoded
 
@@ -27,7 +27,7 @@ def shown_by_request(job):
 
 
 @pytest.fixture
-def exposed(job, serving, shown_by_request, tmp_path):  # noqa: F811
+def exposed(job, serving, shown_by_request, tmp_path):
     """Serves these requests, all answers logged with features, and gives back the pattern of the segments."""
 
     def serve(features_fn):
