@@ -30,6 +30,17 @@ def config():
 
 
 @pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """Folder of two versions of a model: the first is asked by examples, the second by columns."""
+    from tests.conformance.tiny_model import write_version
+
+    folder = tmp_path_factory.mktemp("saved")
+    write_version(folder, 1, has_rank=False)
+    write_version(folder, 2)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tables():
     users = pa.table(
         {

@@ -13,17 +13,8 @@ from serving.model_server.server import ModelServer
 from serving.ranker.backend import Asked, Backend, Encoders
 from serving.ranker.config import BackendAccessConfig
 from serving.ranker.local_backend import LocalBackend
-from tests.conformance.tiny_model import write_version
 
 MODEL_NAME = "ranker"
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    write_version(folder, 1, has_rank=False)
-    write_version(folder, 2)
-    return folder
 
 
 @pytest.fixture
@@ -50,9 +41,9 @@ def counted(models, status):
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("features", [{}, {"age": 70.0}, {"age": {"x": 33.0}}])
-def test_predictions_are_those_over_a_socket(saved, tables, number, features):
+def test_predictions_are_those_over_a_socket(saved, tables, tmp_path, number, features):
     """Version 1 is asked by examples, version 2 by columns, or by examples where a column of the user differs by item."""
-    server = ModelServer(_config(model_config_file=_models_file(saved, number)), saved)
+    server = ModelServer(_config(model_config_file=_models_file(tmp_path, saved, number)), saved)
     remote = Backend(f"127.0.0.1:{server.start()}", MODEL_NAME, 16, BackendAccessConfig())
     encoders = Encoders(tables)
     over_socket = remote.predict(encoders, asked(**features), 10)
@@ -65,8 +56,8 @@ def test_predictions_are_those_over_a_socket(saved, tables, number, features):
         np.testing.assert_array_equal(values, over_socket.by_name[name])
 
 
-def _models_file(saved, number):
-    path = saved / f"{number}.config"
+def _models_file(folder, saved, number):
+    path = folder / f"{number}.config"
     policy = f'model_platform: "tensorflow" model_version_policy {{ specific {{ versions: {number} }} }}'
     path.write_text(f'model_config_list {{ config {{ name: "{MODEL_NAME}" base_path: "{saved}" {policy} }} }}')
     return str(path)

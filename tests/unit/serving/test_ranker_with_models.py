@@ -21,20 +21,11 @@ from serving.model_server.server import ModelServer
 from serving.protos import ranker_pb2_grpc
 from tests.conformance.model_server.calls import Calls
 from tests.conformance.test_feature_stores import publication
-from tests.conformance.tiny_model import example, write_version
+from tests.conformance.tiny_model import example
 from tests.unit.serving.ranker_calls import ITEM_IDS, ask, started_ranker
 from tests.unit.serving.ranker_load import AFTER_THE_END, AGE_BY_USER, CANDIDATES, DEFAULT_AGE, USERS, Load, check_log
 
 PROJECT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """Folder of two versions: the first is asked by examples, the second by columns."""
-    folder = tmp_path_factory.mktemp("saved")
-    write_version(folder, 1, has_rank=False)
-    write_version(folder, 2)
-    return folder
 
 
 def offline_predictions(folder):
