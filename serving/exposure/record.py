@@ -8,7 +8,6 @@ base64, in answers of which the features are logged.
 import base64
 import dataclasses
 import json
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -43,27 +42,31 @@ ROW_SCHEMA = pa.schema(
 )
 
 
-class ShownItem(NamedTuple):
-    """One shown item.
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShownItems:
+    """What was shown, first to last; numbers are (items,) float arrays.
 
     Attributes:
-        item_id: id of the item.
-        click: predicted click probability; NaN where no model predicted.
-        watch_seconds: predicted watch time; NaN where no model predicted.
-        satisfaction: predicted satisfaction probability; NaN where no model predicted.
+        item_ids: list of ids.
+        click: predicted click probabilities; NaN where no model predicted.
+        watch_seconds: predicted watch times; NaN where no model predicted.
+        satisfaction: predicted satisfaction probabilities; NaN where no model predicted.
         score: what the items were ordered by; NaN where unknown.
-        propensity: probability of (0, 1] with which the item was shown in its place.
+        propensity: probabilities of (0, 1] with which each item was shown in its place.
     """
 
-    item_id: str
-    click: float
-    watch_seconds: float
-    satisfaction: float
-    score: float
-    propensity: float
+    item_ids: list
+    click: np.ndarray
+    watch_seconds: np.ndarray
+    satisfaction: np.ndarray
+    score: np.ndarray
+    propensity: np.ndarray
+
+    def __len__(self):
+        return len(self.item_ids)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Exposure:
     """What one answer showed.
 
@@ -76,7 +79,7 @@ class Exposure:
         features_version: number of the publication that features came from.
         is_degraded: whether the answer was a fallback.
         context: value by column of the request, the surface among them.
-        items: tuple of `ShownItem`, first to last.
+        items: `ShownItems`.
         examples: serialized tf.Example of each item as the model saw it, as bytes; empty where they are not logged.
     """
 
@@ -88,14 +91,14 @@ class Exposure:
     features_version: int
     is_degraded: bool
     context: dict
-    items: tuple[ShownItem, ...]
+    items: ShownItems
     examples: tuple[bytes, ...] = ()
 
 
 def exposure_lines(*exposures):
     """Rows of answers as JSON lines; positions count from 1.
 
-    They are put together by column, many at a time: an answer may hold hundreds of items.
+    They are put together by column in Arrow, which leaves the interpreter to who answers: an answer may hold hundreds of items.
 
     Args:
         *exposures: `Exposure`s.
@@ -103,29 +106,28 @@ def exposure_lines(*exposures):
     Returns:
         Bytes that end with a line feed; none for answers without items.
     """
-    exposures = [exposure for exposure in exposures if exposure.items]
+    exposures = [exposure for exposure in exposures if len(exposure.items)]
     if not exposures:
         return b""
-    columns = zip(*(item for exposure in exposures for item in exposure.items), strict=True)
-    item_ids, clicks, watches, satisfactions, scores, propensities = columns
     counts = np.array([len(exposure.items) for exposure in exposures])
     answers = pa.array(np.repeat(np.arange(len(exposures)), counts))
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     positions = pa.array(np.arange(len(starts)) - starts + 1).cast(pa.string())
     pieces = [
         pa.array([_head(exposure) for exposure in exposures], pa.large_string()).take(answers), positions,
-        '", "item_id": ', pa.array([json.dumps(item_id, ensure_ascii=False) for item_id in item_ids]),
+        '", "item_id": ', pa.array([text for exposure in exposures for text in _texts(exposure.items.item_ids)]),
         ', "position": ', positions,
-        ', "predicted_click": ', _numbers(clicks),
-        ', "predicted_watch_seconds": ', _numbers(watches),
-        ', "predicted_satisfaction": ', _numbers(satisfactions),
-        ', "score": ', _numbers(scores),
-        ', "propensity": ', _numbers(propensities),
+        ', "predicted_click": ', _numbers([exposure.items.click for exposure in exposures]),
+        ', "predicted_watch_seconds": ', _numbers([exposure.items.watch_seconds for exposure in exposures]),
+        ', "predicted_satisfaction": ', _numbers([exposure.items.satisfaction for exposure in exposures]),
+        ', "score": ', _numbers([exposure.items.score for exposure in exposures]),
+        ', "propensity": ', _numbers([exposure.items.propensity for exposure in exposures]),
         *_served_features(exposures),
         "}\n", "",
     ]  # fmt: skip
     pieces = [pa.scalar(each, pa.large_string()) if isinstance(each, str) else each.cast(pa.large_string()) for each in pieces]
-    return "".join(pc.binary_join_element_wise(*pieces).to_pylist()).encode()
+    _, _, content = pc.binary_join_element_wise(*pieces).buffers()
+    return content.to_pybytes()
 
 
 def _head(exposure):
@@ -162,7 +164,12 @@ def _served_features(exposures):
     ]
 
 
-def _numbers(values):
+def _texts(values):
+    """Strings as JSON, in which no line feed stands as it is."""
+    return json.dumps(values, ensure_ascii=False, separators=("\n", ":"))[1:-1].split("\n")
+
+
+def _numbers(arrays):
     """Numbers as JSON, which has neither NaN nor infinity."""
-    array = pa.array(values, pa.float64())
-    return pc.if_else(pc.is_finite(array), array.cast(pa.string()), "null")
+    column = pa.array(np.concatenate(arrays, dtype=np.float64))
+    return pc.if_else(pc.is_finite(column), column.cast(pa.string()), "null")

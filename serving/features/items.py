@@ -1,5 +1,7 @@
 """Rows of a table by their key, in memory; of items, their popularity and the sets that they form."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 
@@ -70,7 +72,7 @@ class KeyedTable:
         Returns:
             (values,) int64; the number of rows for an unknown one.
         """
-        return np.array([self._row_by_key.get(value, len(self.keys)) for value in values], np.int64)
+        return np.fromiter(map(self._row_by_key.get, values, itertools.repeat(len(self.keys))), np.int64)
 
     def values(self, column):
         """One column of all rows.

@@ -1,5 +1,6 @@
 """History of users with the values of another column, as an item's category, from the table that the pipeline exports."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,8 @@ class PairHistory(NamedTuple):
         Returns:
             (values, entries) float32 array.
         """
-        return self.numbers[[self.row_by_value.get(value, -1) for value in values]]
+        rows = map(self.row_by_value.get, values, itertools.repeat(len(self.numbers) - 1))
+        return self.numbers.take(np.fromiter(rows, np.int64), axis=0)
 
 
 class Pair(NamedTuple):

@@ -22,7 +22,7 @@ from serving.errors import (
     PredictionError,
 )
 from serving.experiments.split import TrafficSplit, unit_hash
-from serving.exposure.record import Exposure, ShownItem
+from serving.exposure.record import Exposure, ShownItems
 from serving.ranker.backend import Asked, Encoders, Predicted
 from serving.ranker.client import checked_candidates
 from serving.ranker.config import ArmConfig
@@ -71,14 +71,14 @@ class Query:
     is_wanted_fn: collections.abc.Callable[[], bool] = lambda: True
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
     """A ranking.
 
     Attributes:
         request_id: as of the query, or made here.
-        items: tuple of `ShownItem`, best first, at most k.
-        are_known: tuple of bool, whether each item has a row in the item table.
+        items: `ShownItems`, best first, at most k.
+        are_known: (items,) bool array, whether each item has a row in the item table.
         arm: of the user.
         model_version: version that predicted; 0 where none did.
         features_version: number of the publication.
@@ -88,8 +88,8 @@ class Answer:
     """
 
     request_id: str
-    items: tuple
-    are_known: tuple
+    items: ShownItems
+    are_known: np.ndarray
     arm: str
     model_version: int
     features_version: int
@@ -103,6 +103,11 @@ class _Reading:
 
     def __init__(self, features):
         self.features, self.encoders, self.item_columns = features, Encoders(features), ItemColumns(features)
+
+    def asked(self, user_id, item_ids, context, features, user, is_wanted_fn=lambda: True):
+        """What a model is asked now."""
+        now_ms, rows = time.time_ns() // 1_000_000, self.features.item_rows(item_ids)
+        return Asked(user_id, item_ids, context, features, now_ms, user, rows, is_wanted_fn)
 
     def fill_like(self, other):
         """Computes what was computed from another one; a column of another type now is left to the request that needs it."""
@@ -148,12 +153,12 @@ class Answering:
         """
         reading = self._current_reading()
         item_ids = reading.features.item_ids[:1] or [""]
-        asked = Asked("", item_ids, self._config.context, {}, time.time_ns() // 1_000_000, reading.features.unknown_user(""))
+        asked = reading.asked("", item_ids, self._config.context, {}, reading.features.unknown_user(""))
         labels = {arm.label for arm in self._config.ranker.arms.values()} | {None}
         for label in labels:
             with contextlib.suppress(PredictionError, BlendError, FeatureValueError):
                 predicted = self._predict(reading, asked, time.monotonic() + timeout_seconds, label)
-                scored_order(self._config.blend, reading.item_columns, item_ids, predicted.by_name, {})
+                scored_order(self._config.blend, reading.item_columns, asked, predicted.by_name)
 
     def answer(self, query):
         """A ranking, logged before it is given.
@@ -185,7 +190,7 @@ class Answering:
             user = features.unknown_user(query.user_id)
             degradations.append(Degradation.UNKNOWN_USER)
         context = {**self._config.context, **query.context}
-        asked = Asked(query.user_id, item_ids, context, query.features, time.time_ns() // 1_000_000, user)
+        asked = reading.asked(query.user_id, item_ids, context, query.features, user, query.is_wanted_fn)
         predicted, scores, order = self._ranked(reading, asked, arm, deadline, degradations)
         answer = self._shown(query, reading, asked, arm, predicted, scores, order, degradations)
         if time.monotonic() > deadline:
@@ -241,7 +246,7 @@ class Answering:
             )
             try:
                 predicted = self._predict(reading, asked, until, label)
-                scores, order = scored_order(blend, reading.item_columns, asked.item_ids, predicted.by_name, asked.features)
+                scores, order = scored_order(blend, reading.item_columns, asked, predicted.by_name)
             except (PredictionError, BlendError) as error:
                 if getattr(error, "status", None) == "INVALID_ARGUMENT":
                     raise
@@ -258,9 +263,8 @@ class Answering:
     def _predict(self, reading, asked, deadline, label):
         """Predictions of one version for all candidates, as many at a time as a request may hold."""
         size = self._config.max_candidates
-        pieces = [
-            asked._replace(item_ids=asked.item_ids[start : start + size]) for start in range(0, len(asked.item_ids), size)
-        ]
+        stretches = [slice(start, start + size) for start in range(0, len(asked.item_ids), size)]
+        pieces = [asked._replace(item_ids=asked.item_ids[each], item_rows=asked.item_rows[each]) for each in stretches]
         predicted = [None] * len(pieces)
         for _ in range(2):
             newest = max((each.model_version for each in predicted if each), default=None)
@@ -276,14 +280,17 @@ class Answering:
     def _shown(self, query, reading, asked, arm, predicted, scores, order, degradations):
         if query.k:
             order = order[: query.k]
-        columns = [predicted.by_name[name][order].tolist() for name in LABELS]
-        item_ids = [asked.item_ids[place] for place in order.tolist()]
-        is_known = reading.features.item_rows(asked.item_ids) < reading.features.num_items
-        items = tuple(ShownItem(*values, 1.0) for values in zip(item_ids, *columns, scores[order].tolist(), strict=True))
+        is_known = asked.item_rows < reading.features.num_items
+        items = ShownItems(
+            [asked.item_ids[place] for place in order.tolist()],
+            **{name: predicted.by_name[name][order] for name in LABELS},
+            score=scores[order],
+            propensity=np.ones(len(order)),
+        )
         return Answer(
             request_id=query.request_id or uuid.uuid4().hex,
             items=items,
-            are_known=tuple(is_known[order].tolist()),
+            are_known=is_known[order],
             arm=arm,
             model_version=predicted.model_version,
             features_version=reading.features.version,
@@ -300,10 +307,10 @@ class Answering:
             return ()
         # Some of a long answer: all would make it a slow one, and clients, who may name their requests, could choose it.
         step = -(-len(answer.items) // _MOST_SAMPLED_ITEMS) or 1
-        shown = asked._replace(item_ids=[item.item_id for item in answer.items[::step]])
+        shown = asked._replace(item_ids=answer.items.item_ids[::step])
         examples = [b""] * len(answer.items)
         try:
-            examples[::step] = reading.encoders.examples.encode(*shown)
+            examples[::step] = reading.encoders.examples.encode(*shown.to_encode)
             return tuple(examples)
         except FeatureValueError:
             # A column that the model does not read: it was answered without, and a sampled answer is as good as any.

@@ -1,5 +1,6 @@
 """One model server: what it is asked, in the form that its version understands, and its answer as arrays."""
 
+import collections.abc
 import time
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ class Asked(NamedTuple):
         features: by column name, a value for every candidate, or a dict of values by item id.
         now_ms: time of the request, milliseconds since 1970, UTC.
         user: `serving.features.store.UserFeatures`; None to look them up.
+        item_rows: (candidates,) rows of the item table, `num_items` for an unknown item; None to look them up.
+        is_wanted_fn: says whether somebody still waits for the answer.
     """
 
     user_id: str
@@ -57,6 +60,13 @@ class Asked(NamedTuple):
     features: dict
     now_ms: int
     user: object = None
+    item_rows: np.ndarray | None = None
+    is_wanted_fn: collections.abc.Callable[[], bool] = lambda: True
+
+    @property
+    def to_encode(self):
+        """What both encoders take, in their order."""
+        return self[:6]
 
 
 class Predicted(NamedTuple):
@@ -174,13 +184,13 @@ class Backend:
     def _ask(self, form, encoders, asked, deadline, label):
         request = predict_pb2.PredictRequest()
         self._specify(request.model_spec, label)
-        inputs = form.inputs and encoders.columns.encode_serialized(form.inputs, *asked)
+        inputs = form.inputs and encoders.columns.encode_serialized(form.inputs, *asked.to_encode, asked.item_rows)
         if inputs:
             request.model_spec.signature_name = RANK_SIGNATURE
             content = request.SerializeToString() + serialized_inputs(inputs)
         else:
             request.model_spec.signature_name = EXAMPLES_SIGNATURE
-            examples = encoders.examples.encode(*asked)
+            examples = encoders.examples.encode(*asked.to_encode)
             # tf.make_tensor_proto takes ten times as long over 500 strings: it goes through NumPy objects.
             tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=examples)
             tensor.tensor_shape.dim.add(size=len(examples))

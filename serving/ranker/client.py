@@ -109,31 +109,19 @@ class Ranker:
         )
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         context, features = {**self._config.context, **(context or {})}, features or {}
-        asked = Asked(user_id, item_ids, context, features, now_ms)
+        asked = Asked(user_id, item_ids, context, features, now_ms, item_rows=self._tables.item_rows(item_ids))
         predicted = self._backend.predict(self._encoders, asked, self._config.deadline_ms / 1_000)
-        scores, order = scored_order(self._config.blend, self._item_columns, item_ids, predicted.by_name, features)
-        items = self._items(item_ids, predicted, scores, order)
+        scores, order = scored_order(self._config.blend, self._item_columns, asked, predicted.by_name)
+        is_known = asked.item_rows < self._tables.num_items
+        columns = [predicted.by_name[name] for name in LABELS] + [scores, is_known]
+        values = zip(*(column[order].tolist() for column in columns), strict=True)
         return Ranking(
             user_id=user_id,
-            items=items,
+            items=tuple(RankedItem(item_ids[place], *each) for place, each in zip(order.tolist(), values, strict=True)),
             model_version=predicted.model_version,
             is_known_user=self._tables.has_user(user_id),
-            num_unknown=sum(not item.is_known for item in items),
+            num_unknown=int((~is_known).sum()),
             num_left_out=len(self._tables.item_ids) - len(item_ids) if candidates is None else 0,
-        )
-
-    def _items(self, item_ids, predicted, scores, order):
-        clicks, watches, satisfactions = (predicted.by_name[name].tolist() for name in LABELS)
-        return tuple(
-            RankedItem(
-                item_id=item_ids[index],
-                click=clicks[index],
-                watch_seconds=watches[index],
-                satisfaction=satisfactions[index],
-                score=float(scores[index]),
-                is_known=self._tables.has_item(item_ids[index]),
-            )
-            for index in order.tolist()
         )
 
 

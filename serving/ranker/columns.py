@@ -73,7 +73,7 @@ class ColumnEncoder:
             if name in self._tables.item_columns:
                 self._times(name)
 
-    def encode(self, specs, user_id, item_ids, context, features, now_ms, user=None):
+    def encode(self, specs, user_id, item_ids, context, features, now_ms, user=None, item_rows=None):
         """Tensors of one user and the candidates; what goes before what is as in `ExampleEncoder.encode`.
 
         Args:
@@ -84,6 +84,7 @@ class ColumnEncoder:
             features: by column name, a value for every candidate, or a dict of values by item id.
             now_ms: time of the request, milliseconds since 1970, UTC; ages follow from it.
             user: `serving.features.store.UserFeatures` of the user; None to look them up.
+            item_rows: (candidates,) rows of the item table; None to look them up.
 
         Returns:
             Dict from input name to `TensorProto`; None if a column of which the model takes one value has several here.
@@ -91,10 +92,10 @@ class ColumnEncoder:
         Raises:
             FeatureValueError: If a value is not of its column's type or length, or an id is given as a feature.
         """
-        contents = self.encode_serialized(specs, user_id, item_ids, context, features, now_ms, user)
+        contents = self.encode_serialized(specs, user_id, item_ids, context, features, now_ms, user, item_rows)
         return contents and {name: tensor_pb2.TensorProto.FromString(content) for name, content in contents.items()}
 
-    def encode_serialized(self, specs, user_id, item_ids, context, features, now_ms, user=None):
+    def encode_serialized(self, specs, user_id, item_ids, context, features, now_ms, user=None, item_rows=None):
         """Serialized tensors of one user and the candidates.
 
         Args:
@@ -105,6 +106,7 @@ class ColumnEncoder:
             features: as of `encode`.
             now_ms: as of `encode`.
             user: as of `encode`.
+            item_rows: as of `encode`.
 
         Returns:
             Dict from input name to bytes of a `TensorProto`; None where `encode` returns None.
@@ -112,10 +114,10 @@ class ColumnEncoder:
         Raises:
             FeatureValueError: As of `encode`.
         """
-        arrays = self.encode_arrays(specs, user_id, item_ids, context, features, now_ms, user)
+        arrays = self.encode_arrays(specs, user_id, item_ids, context, features, now_ms, user, item_rows)
         return arrays and {name: tensor_bytes(array, specs[name]) for name, array in arrays.items()}
 
-    def encode_arrays(self, specs, user_id, item_ids, context, features, now_ms, user=None):
+    def encode_arrays(self, specs, user_id, item_ids, context, features, now_ms, user=None, item_rows=None):
         """Arrays of one user and the candidates.
 
         Args:
@@ -126,6 +128,7 @@ class ColumnEncoder:
             features: as of `encode`.
             now_ms: as of `encode`.
             user: as of `encode`.
+            item_rows: as of `encode`.
 
         Returns:
             Dict from input name to (candidates,) or (candidates, entries) array, of the user's columns (1,) or (1, entries);
@@ -137,7 +140,8 @@ class ColumnEncoder:
         request = merged_request(self._tables, user_id, context, features, now_ms, user)
         shared = {input_name(name): (name, value) for name, value in request.shared.items()}
         by_item = {input_name(name): values for name, values in request.by_item.items()}
-        candidates = _Candidates(request, item_ids, self._tables.item_rows(item_ids), now_ms)
+        rows = self._tables.item_rows(item_ids) if item_rows is None else item_rows
+        candidates = _Candidates(request, item_ids, rows, now_ms)
         inputs = {}
         for key, spec in specs.items():
             if spec.is_candidates:
@@ -173,7 +177,7 @@ class ColumnEncoder:
         if name in self._pair_by_vector:
             place, pair = self._pair_by_vector[name]
             return array_of_numbers(name, self._histories(pair, candidates.request.histories[place], candidates), spec)
-        column = self._item_array(name, spec)[candidates.rows]
+        column = self._item_array(name, spec).take(candidates.rows, axis=0)
         if name == ITEM_KEY:
             unknown = np.flatnonzero(candidates.rows == self._tables.num_items).tolist()
             if unknown:
@@ -195,7 +199,7 @@ class ColumnEncoder:
         if pair.column in request.shared:
             halves = [half_of_pair(pair, request.shared)] * len(candidates.item_ids)
         elif pair.column in self._tables.item_columns:
-            halves = map(self._values(pair.column).__getitem__, candidates.rows)
+            halves = map(self._values(pair.column).__getitem__, candidates.rows.tolist())
         else:
             halves = [None] * len(candidates.item_ids)
         if own := request.by_item.get(pair.column):

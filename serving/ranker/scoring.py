@@ -27,23 +27,21 @@ class ItemColumns:
         for name in list(other._values_by_column):
             self._held(name)
 
-    def values(self, name, item_ids, given):
+    def values(self, name, asked):
         """Values of one column.
 
         Args:
             name: column; one that the item table lacks is absent throughout.
-            item_ids: ids of the candidates.
-            given: columns of the request, which go before the table's: by name a value for every candidate, or a dict of
-                values by item id.
+            asked: `serving.ranker.backend.Asked` with `item_rows`; its features go before the table's columns.
 
         Returns:
-            List in the order of `item_ids`: str, int, float or None.
+            List in the order of the candidates: str, int, float or None.
         """
-        own = given.get(name, {})
+        own = asked.features.get(name, {})
         if not isinstance(own, dict):
-            return [own] * len(item_ids)
-        values = map(self._held(name).__getitem__, self._features.item_rows(item_ids).tolist())
-        return [own.get(item_id, value) for item_id, value in zip(item_ids, values, strict=True)] if own else list(values)
+            return [own] * len(asked.item_ids)
+        values = map(self._held(name).__getitem__, asked.item_rows.tolist())
+        return [own.get(item_id, value) for item_id, value in zip(asked.item_ids, values, strict=True)] if own else list(values)
 
     def _held(self, name):
         """Values of a column by row of the item table."""
@@ -54,15 +52,14 @@ class ItemColumns:
         return self._values_by_column[name]
 
 
-def scored_order(blend, columns, item_ids, predictions, given):
+def scored_order(blend, columns, asked, predictions):
     """Scores of candidates, and the order that follows.
 
     Args:
         blend: `BlendConfig`.
         columns: `ItemColumns`.
-        item_ids: ids of the candidates, all different.
+        asked: `serving.ranker.backend.Asked` with `item_rows`; its candidates are all different.
         predictions: (candidates,) floats by name of `PREDICTIONS`.
-        given: columns of the request, as of `ItemColumns.values`.
 
     Returns:
         (candidates,) float64 scores, and (candidates,) indices from first to last.
@@ -73,7 +70,7 @@ def scored_order(blend, columns, item_ids, predictions, given):
     """
     durations = None
     if blend.duration is not None:
-        values = _one_value_each(columns, blend.duration.column, item_ids, given)
+        values = _one_value_each(columns, blend.duration.column, asked)
         try:
             durations = np.array([np.nan if value is None else value for value in values], np.float64)
         except (TypeError, ValueError) as error:
@@ -81,15 +78,15 @@ def scored_order(blend, columns, item_ids, predictions, given):
                 f"feature {blend.duration.column} must be a number. Received: {str(values)[:80]}"
             ) from error
     scores = blended_scores(blend, **{name: predictions[name] for name in PREDICTIONS}, durations=durations)
-    order = ranked_order(item_ids, scores)
+    order = ranked_order(asked.item_ids, scores)
     if blend.diversity is not None and blend.diversity.relevance < 1:
-        values = _one_value_each(columns, blend.diversity.column, item_ids, given)
+        values = _one_value_each(columns, blend.diversity.column, asked)
         order = diversified_order(order, scores, values, blend.diversity.relevance)
     return scores, order
 
 
-def _one_value_each(columns, name, item_ids, given):
-    values = columns.values(name, item_ids, given)
+def _one_value_each(columns, name, asked):
+    values = columns.values(name, asked)
     for value in values:
         if isinstance(value, list):
             raise FeatureValueError(f"feature {name} must be one value, as the blend goes by it. Received: {str(value)[:80]}")

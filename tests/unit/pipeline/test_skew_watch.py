@@ -21,7 +21,7 @@ from pipeline.skew.predictions import PREDICTIONS_FILE, write_prediction_statist
 from pipeline.skew.statistics import by_name, statistics_of
 from pipeline.skew.watch import watch
 from serving.errors import ExposureLogError
-from serving.exposure.record import Exposure, ShownItem, exposure_lines
+from serving.exposure.record import Exposure, ShownItems, exposure_lines
 from serving.ranker.request import encoded_example
 from tests.unit.pipeline.saved_models import save_model
 from tests.unit.pipeline.skewed_rows import batch_of, feed
@@ -137,9 +137,7 @@ def answers(seed=5, num_users=60, version=17, prefix="r", features_of=lambda row
                 "features_version": 1,
                 "is_degraded": False,
                 "context": {"surface": "feed"},
-                "items": tuple(
-                    ShownItem(row["item_id"], *each, 1.0, 1.0) for row, each in zip(shown, predictions, strict=True)
-                ),
+                "items": ShownItems([row["item_id"] for row in shown], *np.transpose(predictions), *np.ones((2, len(shown)))),
                 "examples": tuple(encoded_example(features_of(dict(row))) for row in shown),
             }
             | keys

@@ -13,12 +13,14 @@ import threading
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serving.errors import ExposureLogError
 from serving.exposure import segments
 from serving.exposure.config import ExposureConfig
 from serving.exposure.log import ExposureLog
-from serving.exposure.record import ROW_SCHEMA, Exposure, ShownItem, exposure_lines
+from serving.exposure.record import PREDICTED_COLUMNS, ROW_SCHEMA, ShownItems, exposure_lines
 from tests.unit.serving.exposures import exposure
 
 
@@ -40,11 +42,17 @@ def config(**keys):
 
 
 def test_rows_of_an_answer():
-    shown = exposure(hour=7, tag="é\n")
-    degraded = ShownItem("i2", math.nan, math.nan, math.nan, math.inf, 0.25)
-    first, second, third = map(
-        json.loads, exposure_lines(Exposure(**{**vars(shown), "items": (*shown.items, degraded)})).decode().splitlines()
+    shown = exposure(num_items=3, hour=7, tag="é\n")
+    columns = (
+        shown.items.click,
+        shown.items.watch_seconds,
+        shown.items.satisfaction,
+        shown.items.score,
+        shown.items.propensity,
     )
+    for column, value in zip(columns, (math.nan, math.nan, math.nan, math.inf, 0.25), strict=True):
+        column[2] = value
+    first, second, third = map(json.loads, exposure_lines(shown).decode().splitlines())
     assert first == {
         "impression_id": "r1:1",
         "request_id": "r1",
@@ -268,8 +276,34 @@ def test_a_journal_of_a_living_process_is_left_alone(tmp_path):
 
 def test_numbers_come_back_as_they_were():
     values = [0.1, 1e-300, 5e-324, 1.7e308, 2.0**53 + 2, -0.0, 1.0, 123456.789, float(np.float32(0.1))]
-    items = tuple(ShownItem(f'i"{place}\\', value, 1.0, 0.0, -value, 0.5) for place, value in enumerate(values))
+    item_ids = [f'i"{place}\\' for place in range(len(values))]
+    columns = np.array([values, np.ones(9), np.zeros(9), np.negative(values), np.full(9, 0.5)])
+    items = ShownItems(item_ids, *columns)
     rows = [json.loads(line) for line in exposure_lines(dataclasses.replace(exposure('r"\\'), items=items)).splitlines()]
     assert [(row["predicted_click"], row["score"]) for row in rows] == [(value, -value) for value in values]
-    assert [row["item_id"] for row in rows] == [item.item_id for item in items]
+    assert [row["item_id"] for row in rows] == item_ids
     assert rows[8]["impression_id"] == 'r"\\:9'
+
+
+ITEM_TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\\n\r\0\x1f\x7f\u2028,'))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.dictionaries(ITEM_TEXT, st.tuples(*[st.floats()] * 5), max_size=5), max_size=3))
+def test_rows_hold_what_was_shown_whatever_it_is(answers):
+    exposures = [
+        dataclasses.replace(
+            exposure(f"r{number}", hour=number),
+            items=ShownItems(list(row_by_item), *np.reshape(list(row_by_item.values()), (-1, 5)).T),
+        )
+        for number, row_by_item in enumerate(answers)
+    ]
+    wanted = [
+        (f"r{number}", number, place, len(row_by_item), item_id, *(value if math.isfinite(value) else None for value in values))
+        for number, row_by_item in enumerate(answers)
+        for place, (item_id, values) in enumerate(row_by_item.items(), start=1)
+    ]
+    names = ("request_id", "hour", "position", "num_shown", "item_id", *PREDICTED_COLUMNS, "score", "propensity")
+    rows = [json.loads(line) for line in exposure_lines(*exposures).split(b"\n")[:-1]]
+    assert [tuple(row[name] for name in names) for row in rows] == wanted
+    assert [row["impression_id"] for row in rows] == [f"{row['request_id']}:{row['position']}" for row in rows]

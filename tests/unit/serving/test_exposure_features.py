@@ -95,7 +95,7 @@ ASKED = Asked("u1", [], {}, {}, 0)
 
 
 def response_of(request_id):
-    return Answer(request_id, (), (), "default", 7, 1, (), True, 0)
+    return Answer(request_id, exposure(num_items=0).items, (), "default", 7, 1, (), True, 0)
 
 
 def test_features_that_are_no_example_cost_no_answer(serve, tmp_path, monkeypatch):  # noqa: F811

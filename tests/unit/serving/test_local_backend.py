@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.config import ServingConfig
-from serving.errors import DeadlineError, FeatureValueError, PredictionError
+from serving.errors import CallerLeftError, DeadlineError, FeatureValueError, PredictionError
 from serving.model_server.config import ModelServerConfig
 from serving.model_server.loaded_model import LoadedModel
 from serving.model_server.server import ModelServer
@@ -79,6 +79,14 @@ def test_refusals_are_typed_and_counted(models, tables):
         backend.predict(encoders, asked(age="old"), 10)
     backend.predict(encoders, asked(), 10)
     assert [counted(models, status) for status in ("OK", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED")] == [1, 1, 1]
+
+
+def test_nothing_runs_for_a_client_that_left(models, tables, monkeypatch):
+    monkeypatch.setattr(LoadedModel, "run", lambda *_: pytest.fail("the model was run"))
+    left = asked()._replace(is_wanted_fn=lambda: False)
+    with pytest.raises(CallerLeftError, match=r"a client must wait for its answer. Received: the client left before"):
+        LocalBackend(models.local, MODEL_NAME).predict(Encoders(tables), left, 10)
+    assert counted(models, "CANCELLED") == 1
 
 
 def test_a_full_queue_refuses_at_once(saved, tables, monkeypatch):

@@ -3,7 +3,7 @@ import pydantic
 import pytest
 
 from serving.errors import ServerFileError
-from serving.exposure.record import ShownItem
+from serving.exposure.record import ShownItems
 from serving.protos import ranker_pb2
 from serving.ranker.answering import Answer, Degradation
 from serving.ranker.backend import Backend
@@ -40,10 +40,20 @@ def test_access_that_is_not_whole_is_refused(access, message):
 def test_responses_are_protobufs_own_bytes(num_items):
     random = np.random.default_rng(num_items)
     ids = ["", "é" * 100, "x" * 20_000, *(f"i{number}" for number in range(num_items))][:num_items]
-    numbers = [*map(tuple, random.normal(size=(num_items, 4)).tolist())]
-    items = tuple(ShownItem(item_id, *row, 1.0) for item_id, row in zip(ids, numbers, strict=True))
-    known = tuple((random.random(num_items) < 0.5).tolist())
-    answer = Answer("r", items, known, "a", 7, 42, (Degradation.OTHER_LABEL, Degradation.UNKNOWN_USER), True, 3)
+    numbers = random.normal(size=(num_items, 4))
+    numbers[1:2] = np.nan, np.inf, -np.inf, 0
+    known = random.random(num_items) < 0.5
+    answer = Answer(
+        "r",
+        ShownItems(ids, *numbers.T, np.ones(num_items)),
+        known,
+        "a",
+        7,
+        42,
+        (Degradation.OTHER_LABEL, Degradation.UNKNOWN_USER),
+        True,
+        3,
+    )
     for start, stop in ((0, None), (2, 5), (num_items, None)):
         rows = zip(ids[start:stop], numbers[start:stop], known[start:stop], strict=True)
         wanted = ranker_pb2.RankResponse(
@@ -54,4 +64,6 @@ def test_responses_are_protobufs_own_bytes(num_items):
                 for i, (a, b, c, d), k in rows
             ],
         )  # fmt: skip
-        assert ranker_pb2.RankResponse.FromString(response_bytes(answer, start, stop)) == wanted
+        content = response_bytes(answer, start, stop)
+        # NaN is unlike itself, but its bytes are not.
+        assert ranker_pb2.RankResponse.FromString(content).SerializeToString() == wanted.SerializeToString()
