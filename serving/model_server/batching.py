@@ -53,7 +53,12 @@ class BatchingRunner:
     A batch is taken when a thread is free and the batch is full, or another stands behind it, or its first call has waited
     `batch_timeout_micros`. Work whose rows cannot be put together, such as a user with candidates, is a batch by itself.
     Where TF Serving fails a whole batch, only the request that is to blame fails here.
+
+    Attributes:
+        joins_rows: as of `runners.DirectRunner`.
     """
+
+    joins_rows = True
 
     def __init__(self, limits, max_calls, metrics):
         """A runner whose threads wait for work.

@@ -3,6 +3,7 @@
 import re
 
 MAX_CAUSE_CHARACTERS = 300
+_MOST_READ = 65_536
 
 # The heading, and then either a remark or indented lines; these hold paths of the server, which are no client's business.
 _CALL_STACK = re.compile(r"Detected at node .*\n(?:<stack traces unavailable>\n|(?:[ \t].*\n|\n)*)")
@@ -17,7 +18,8 @@ def first_cause(message):
     Returns:
         One printable line of at most `MAX_CAUSE_CHARACTERS`.
     """
-    text = _CALL_STACK.sub("", message.split("\n\t [[", 1)[0])
+    # TensorFlow may quote a whole request.
+    text = _CALL_STACK.sub("", message[:_MOST_READ].split("\n\t [[", 1)[0])
     line = "".join(character if character.isprintable() else " " for character in text)
     line = " ".join(line.removeprefix("Graph execution error:").replace("Name: <unknown>, ", "").split())
     return line if len(line) <= MAX_CAUSE_CHARACTERS else f"{line[: MAX_CAUSE_CHARACTERS - 3]}..."

@@ -15,7 +15,7 @@ from serving.model_server.examples import (
 )
 from serving.model_server.loaded_model import DEFAULT_SIGNATURE
 from serving.model_server.runners import Work
-from serving.model_server.tensors import fill_proto, input_array
+from serving.model_server.tensors import fill_proto, input_array, input_bytes
 
 _RESULTS = {
     CLASSIFY_METHOD: ("classification_result", classification_result),
@@ -38,13 +38,14 @@ class Inference:
         self._max_rows = max_rows
         self._metrics = metrics
 
-    def predict(self, model, request, caller):
+    def predict(self, model, call, caller, reads_arrays=False):
         """Outputs of one signature.
 
         Args:
             model: `LoadedModel`.
-            request: `PredictRequest`.
+            call: `predict_call.PredictCall`.
             caller: `runners.Caller`.
+            reads_arrays: whether the model is fed arrays even where it could take the bytes of the request.
 
         Returns:
             `PredictResponse` that names the version and signature that answered.
@@ -52,13 +53,18 @@ class Inference:
         Raises:
             RequestError: If the request does not fit the signature, the model cannot digest it, or it cannot be run in time.
         """
-        signature = model.signature(request.model_spec.signature_name)
-        names = _output_names(signature, request.output_filter)
-        _check_input_names(signature, request.inputs)
-        arrays = [input_array(name, request.inputs[name], spec, self._max_rows) for name, spec in signature.inputs.items()]
-        array_by_tensor = self.run(model, signature, arrays, caller, request.model_spec.name, "Predict")
+        signature = model.signature(call.model_spec.signature_name)
+        names = _output_names(signature, call.output_filter)
+        _check_input_names(signature, call.content_by_input)
+        read_fn = input_array
+        # Rows of several requests are put together as arrays.
+        reads_arrays = reads_arrays or (self._runner.joins_rows and signature.is_batchable)
+        if not reads_arrays and signature.name in model.serialized:
+            signature, read_fn = model.serialized[signature.name], input_bytes
+        arrays = [read_fn(name, call.content_by_input[name], spec, self._max_rows) for name, spec in signature.inputs.items()]
+        array_by_tensor = self.run(model, signature, arrays, caller, call.model_spec.name, "Predict")
         response = predict_pb2.PredictResponse()
-        _name_answerer(response.model_spec, request.model_spec, model, signature.name)
+        _name_answerer(response.model_spec, call.model_spec, model, signature.name)
         for name in names:
             fill_proto(response.outputs[name], array_by_tensor[signature.outputs[name]])
         return response
@@ -217,9 +223,9 @@ def _output_names(signature, output_filter):
     return output_filter or signature.outputs
 
 
-def _check_input_names(signature, inputs):
-    if inputs.keys() != signature.inputs.keys():
-        given, wanted = set(inputs), set(signature.inputs)
+def _check_input_names(signature, given):
+    if given.keys() != signature.inputs.keys():
+        given, wanted = set(given), set(signature.inputs)
         unknown, missing = sorted(given - wanted), sorted(wanted - given)
         raise RequestError(
             "INVALID_ARGUMENT",

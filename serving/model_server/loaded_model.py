@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from serving.errors import RequestError
 from serving.model_server.causes import first_cause
+from serving.model_server.serialized import serialized_signature
 from serving.model_server.signatures import read_signatures
 from serving.model_server.versions import SAVED_MODEL_FILE
 
@@ -30,6 +31,7 @@ class LoadedModel:
         number: version number.
         signature_defs: `SignatureDef` by signature name, as exported.
         signatures: `Signature` by name.
+        serialized: the same by name, but for inputs that are bytes of messages; without those that cannot take them.
     """
 
     def __init__(self, folder, number, intra_op_threads=0, inter_op_threads=0):
@@ -59,6 +61,8 @@ class LoadedModel:
         try:
             with graph.as_default():
                 tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], os.fspath(folder))
+            taken = {name: serialized_signature(graph, each) for name, each in self.signatures.items()}
+            self.serialized = {name: each for name, each in taken.items() if each is not None}
         except BaseException:
             self._session.close()
             raise

@@ -1,10 +1,19 @@
 """TF Serving's PredictionService."""
 
-from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, prediction_service_pb2_grpc
+import grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_pb2,
+    predict_pb2,
+    prediction_service_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from serving.errors import RequestError
 from serving.model_server.answers import answers_errors, caller_of, counted
+from serving.model_server.predict_call import PredictCall
 
+SERVICE_NAME = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 SIGNATURE_DEF_FIELD = "signature_def"
 
 
@@ -37,14 +46,14 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Outputs of one signature.
 
         Args:
-            request: `PredictRequest`.
+            request: `PredictCall`.
             context: of the call.
 
         Returns:
             `PredictResponse`.
         """
         caller = caller_of(context)
-        _require_spec(request)
+        _require_spec(request.has_model_spec)
         with self._catalog.use(request.model_spec) as model:
             return self._inference.predict(model, request, caller)
 
@@ -61,7 +70,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             `ClassificationResponse`.
         """
         caller = caller_of(context)
-        _require_spec(request)
+        _require_spec(request.HasField("model_spec"))
         with self._catalog.use(request.model_spec) as model:
             return self._inference.classify(model, request, caller)
 
@@ -78,7 +87,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             `RegressionResponse`.
         """
         caller = caller_of(context)
-        _require_spec(request)
+        _require_spec(request.HasField("model_spec"))
         with self._catalog.use(request.model_spec) as model:
             return self._inference.regress(model, request, caller)
 
@@ -112,7 +121,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         Raises:
             RequestError: If no metadata field is asked for, or another than "signature_def".
         """
-        _require_spec(request)
+        _require_spec(request.HasField("model_spec"))
         if set(request.metadata_field) != {SIGNATURE_DEF_FIELD}:
             raise RequestError(
                 "INVALID_ARGUMENT",
@@ -127,6 +136,23 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-def _require_spec(request):
-    if not request.HasField("model_spec"):
+def add_to_server(servicer, server):
+    """Lets a server answer by a servicer.
+
+    Args:
+        servicer: `PredictionServicer`.
+        server: `grpc.Server`.
+    """
+    predict = grpc.unary_unary_rpc_method_handler(
+        servicer.Predict,
+        request_deserializer=PredictCall.from_bytes,
+        response_serializer=predict_pb2.PredictResponse.SerializeToString,
+    )
+    # gRPC takes the first handler that knows a method; that of the stubs would read every value of every tensor.
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, {"Predict": predict}),))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
+
+
+def _require_spec(is_given):
+    if not is_given:
         raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")

@@ -90,7 +90,13 @@ class Admission:
 
 
 class DirectRunner:
-    """Runs work in the thread that brings it, so many at a time; a few wait, one more is refused at once."""
+    """Runs work in the thread that brings it, so many at a time; a few wait, one more is refused at once.
+
+    Attributes:
+        joins_rows: whether rows of several calls may run as one.
+    """
+
+    joins_rows = False
 
     def __init__(self, max_running, max_waiting, refusal=("UNAVAILABLE", QUEUE_IS_FULL)):
         """A runner that is free.

@@ -7,15 +7,11 @@ from concurrent import futures
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from tensorflow_serving.apis import (
-    model_service_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import model_service_pb2, model_service_pb2_grpc
 
 from serving.errors import ListenError, ModelUnavailableError, RequestError, ServerFileError
 from serving.metrics_page import MetricsPage
+from serving.model_server import prediction_service
 from serving.model_server.answers import quiet_decoding
 from serving.model_server.batching import BatchingRunner
 from serving.model_server.catalog import ModelCatalog
@@ -36,7 +32,7 @@ MIB = 1 << 20
 # Threads beyond those that run or wait: they refuse calls at once, tell states, and swap configurations.
 _SPARE_THREADS = 8
 _SERVICES = (
-    prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
+    prediction_service.SERVICE_NAME,
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 
@@ -160,9 +156,7 @@ class ModelServer:
         return grpc.server(workers, interceptors=[TokenInterceptor(tokens)] if tokens else [], options=options)
 
     def _add_services(self, inference):
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionServicer(self._catalog, inference, self._metrics), self._server
-        )
+        prediction_service.add_to_server(PredictionServicer(self._catalog, inference, self._metrics), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._catalog), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if self._server_config.has_reflection:

@@ -1,5 +1,6 @@
 """Requests that a version answers before it takes any: TF Serving's own file beside the SavedModel."""
 
+import functools
 import logging
 import pathlib
 
@@ -9,7 +10,9 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.errors import RequestError
+from serving.model_server.predict_call import PredictCall
 from serving.model_server.runners import Caller
+from serving.model_server.tensors import tensor_bytes
 
 WARMUP_FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1_000  # as in TF Serving
@@ -50,7 +53,7 @@ def _run_exported_requests(model, path, inference):
 def _run(model, log, inference):
     kind = log.WhichOneof("log_type")
     methods = {
-        "predict_log": inference.predict,
+        "predict_log": functools.partial(_predict, inference),
         "classify_log": inference.classify,
         "regress_log": inference.regress,
         "multi_inference_log": inference.multi_inference,
@@ -61,6 +64,13 @@ def _run(model, log, inference):
         raise RequestError("UNIMPLEMENTED", f"Unsupported log_type for warmup: {kind}")
 
 
+def _predict(inference, model, request, caller):
+    """Both ways into the model: clients' requests come as bytes, those of batches and of this process as arrays."""
+    call = PredictCall.from_bytes(request.SerializeToString())
+    for reads_arrays in (False, True):
+        inference.predict(model, call, caller, reads_arrays)
+
+
 def _run_empty_batches(model):
     for signature in model.signatures.values():
         if any(spec.shape is None for spec in signature.inputs.values()):
@@ -68,6 +78,9 @@ def _run_empty_batches(model):
         arrays = [_smallest_array(spec) for spec in signature.inputs.values()]
         try:
             model.run(signature.feeds, arrays, signature.fetches)
+            if (serialized := model.serialized.get(signature.name)) is not None:
+                contents = [np.array(tensor_bytes(array), object) for array in arrays]
+                model.run(serialized.feeds, contents, serialized.fetches)
         except RequestError as error:
             _log.info("version %d is not warmed up: %s takes no empty batch: %s", model.number, signature.name, error)
 

@@ -149,6 +149,13 @@ def test_one_value_fills_a_shape(predict):
     assert tf.make_ndarray(predict(request).outputs["scaled"]).tolist() == [[3.0, 3.0], [3.0, 3.0]]
 
 
+def test_values_beyond_the_shape_are_cut_off(predict):
+    request = predict_request(example(user_id="u1"), example(user_id="u2"), example(user_id="u3"))
+    request.inputs["examples"].tensor_shape.dim[0].size = 2
+    two = predict(predict_request(example(user_id="u1"), example(user_id="u2")))
+    assert predict(request).outputs == two.outputs
+
+
 def test_infinite_and_missing_numbers_are_computed_with(predict):
     rows = predict_request(example(user_id="u1", age=float("inf")), example(user_id="u1", age=float("nan")))
     first, second = tf.make_ndarray(predict(rows).outputs["watch_seconds"]).tolist()

@@ -1,25 +1,34 @@
-"""The generated modules are those of ranker.proto, read here by its grammar."""
+"""The generated modules are those of the protocols, read here by their grammar."""
 
 import pathlib
 import re
 
+import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
+from tensorflow_serving.apis import predict_pb2 as tensorflow_predict_pb2
 
-from serving.protos import ranker_pb2, ranker_pb2_grpc
+from serving.protos import predict_pb2, ranker_pb2, ranker_pb2_grpc
 
-PROTO = pathlib.Path(ranker_pb2.__file__).with_name("ranker.proto").read_text(encoding="utf-8")
 TYPES = {
     FieldDescriptor.TYPE_STRING: "string",
     FieldDescriptor.TYPE_INT64: "int64",
     FieldDescriptor.TYPE_INT32: "int32",
     FieldDescriptor.TYPE_DOUBLE: "double",
     FieldDescriptor.TYPE_BOOL: "bool",
+    FieldDescriptor.TYPE_BYTES: "bytes",
 }
 
 
-def declared():
+def source_of(module):
+    """The text that a module was generated from."""
+    return pathlib.Path(module.__file__).with_name(pathlib.Path(module.DESCRIPTOR.name).name).read_text(encoding="utf-8")
+
+
+def declared(source):
     """Fields by message as (type, name, number), and values by enum, from the text."""
-    text = re.sub(r"//.*", "", PROTO)
+    text = re.sub(r"//.*", "", source)
+    text = re.sub(r"optional (\w+ \w+)", r"\1", text)
     text = re.sub(r"oneof \w+ \{([^}]*)\}", r"\1", text)
     messages = {
         name: {
@@ -44,19 +53,35 @@ def type_of(field):
     return f"repeated {name}" if field.label == FieldDescriptor.LABEL_REPEATED else name
 
 
-def test_messages_and_enums():
-    messages, enums, _ = declared()
-    file = ranker_pb2.DESCRIPTOR
-    assert file.package == re.search(r"package ([\w.]+);", PROTO)[1]
+@pytest.mark.parametrize("module", [predict_pb2, ranker_pb2])
+def test_messages_and_enums(module):
+    source, file = source_of(module), module.DESCRIPTOR
+    messages, enums, _ = declared(source)
+    assert file.package == re.search(r"package ([\w.]+);", source)[1]
     assert set(file.message_types_by_name) == set(messages)
     for name, message in file.message_types_by_name.items():
         assert {(type_of(field), field.name, field.number) for field in message.fields} == messages[name]
     assert {name: {v.name: v.number for v in enum.values} for name, enum in file.enum_types_by_name.items()} == enums
+
+
+def test_kinds_of_a_value():
     assert ranker_pb2.Value.DESCRIPTOR.oneofs_by_name["kind"].fields[0].name == "text"
 
 
+def test_the_shallow_request_is_that_of_tf_serving():
+    for ours, theirs in (
+        (predict_pb2.PredictRequest, tensorflow_predict_pb2.PredictRequest),
+        (predict_pb2.Input, tensorflow_predict_pb2.PredictRequest.InputsEntry),
+        (predict_pb2.TensorHead, tensor_pb2.TensorProto),
+        (predict_pb2.TensorShape, tensor_shape_pb2.TensorShapeProto),
+        (predict_pb2.Dim, tensor_shape_pb2.TensorShapeProto.Dim),
+    ):
+        for field in ours.DESCRIPTOR.fields:
+            assert theirs.DESCRIPTOR.fields_by_name[field.name].number == field.number
+
+
 def test_methods():
-    _, _, methods = declared()
+    _, _, methods = declared(source_of(ranker_pb2))
     service = ranker_pb2.DESCRIPTOR.services_by_name["Ranker"]
     assert [(each.name, each.input_type.name, each.output_type.name) for each in service.methods] == [
         (name, request, response) for name, request, _, response in methods

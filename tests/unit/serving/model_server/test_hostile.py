@@ -7,9 +7,11 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from serving.model_server.server import ModelServer
+from serving.protos import predict_pb2 as serving_predict_pb2
 from tests.conformance.model_server.calls import Calls
 from tests.conformance.tiny_model import example, predict_request
 
@@ -121,6 +123,32 @@ def test_shapes_beyond_all_memory_are_refused(channel, sizes):
         left.tensor_shape.dim.add(size=size)
     with pytest.raises(grpc.RpcError, match='input "left" must have'):
         Calls(channel).predict(request)
+
+
+def test_a_shape_that_goes_on_behind_the_values_is_refused(channel):
+    more = tensor_pb2.TensorProto()
+    more.tensor_shape.dim.add(size=1 << 40)
+    tensor = predict_request(example()).inputs["examples"].SerializeToString() + more.SerializeToString()
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "ranker"
+    entry = serving_predict_pb2.PredictRequest(inputs=[serving_predict_pb2.Input(key="examples", value=tensor)])
+    with pytest.raises(grpc.RpcError, match=r'input "examples" must have shape \(None,\)'):
+        channel.unary_unary(PREDICT)(request.SerializeToString() + entry.SerializeToString(), timeout=10)
+
+
+def test_values_that_are_none_are_refused(channel):
+    """Numbers packed into bytes that do not hold a whole one: TensorFlow is the first to see it."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "ranker", "scale"
+    request.inputs["b"].CopyFrom(tf.make_tensor_proto(1.0))
+    head = tf.make_tensor_proto([[1.0, 2.0]])
+    head.ClearField("tensor_content")
+    packed_float_val = b"\x2a\x03abc"
+    tensor = head.SerializeToString() + packed_float_val
+    entry = serving_predict_pb2.PredictRequest(inputs=[serving_predict_pb2.Input(key="left", value=tensor)])
+    with pytest.raises(grpc.RpcError, match="as TensorProto") as raised:
+        channel.unary_unary(PREDICT)(request.SerializeToString() + entry.SerializeToString(), timeout=10)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("dtype", [0, 20, 21, 22, 101, 999, -1])

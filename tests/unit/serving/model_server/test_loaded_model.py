@@ -5,6 +5,7 @@ import tensorflow as tf
 from serving.errors import RequestError
 from serving.model_server.loaded_model import LoadedModel
 from serving.model_server.signatures import read_signatures
+from serving.model_server.tensors import tensor_bytes
 from tests.conformance.tiny_model import example, expected
 
 
@@ -45,6 +46,34 @@ def test_arrays_in_and_arrays_out(model):
     wanted = [expected(2, "u1", "i2"), expected(2, "", "i3")]
     for name, tensor in signature.outputs.items():
         assert outputs[tensor].tolist() == pytest.approx([each[name] for each in wanted])
+
+
+def test_bytes_in_give_the_same_as_arrays(model):
+    for name, arrays in {
+        "": [np.array([example(user_id="u1", item_id="i2"), example(item_id="i3")], object)],
+        "scale": [np.array(3.0, np.float32), np.array([[1.0, 2.0]], np.float32)],
+    }.items():
+        signature = model.signature(name)
+        serialized = model.serialized[signature.name]
+        assert (serialized.inputs, serialized.outputs.keys()) == (signature.inputs, signature.outputs.keys())
+        contents = [np.array(tensor_bytes(array), object) for array in arrays]
+        wanted = model.run(signature.feeds, arrays, signature.fetches)
+        for found, array in zip(model.run(serialized.feeds, contents, serialized.fetches), wanted, strict=True):
+            np.testing.assert_array_equal(found, array)
+        assert not serialized.is_batchable
+
+
+def test_a_signature_that_is_no_function_takes_arrays_alone(tmp_path):
+    """As TensorFlow 1 exported them."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, {"y": 2 * x})
+    model = LoadedModel(tmp_path / "1", 1)
+    signature = model.signature("")
+    assert model.serialized == {}
+    outputs = dict(zip(signature.fetches, model.run(signature.feeds, [np.float32([1, 2])], signature.fetches), strict=True))
+    assert outputs[signature.outputs["y"]].tolist() == [2, 4]
+    model.close()
 
 
 def test_an_unknown_signature_is_named_with_those_there_are(model):

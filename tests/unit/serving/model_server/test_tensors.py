@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.errors import RequestError
 from serving.model_server.signatures import read_signatures
-from serving.model_server.tensors import fill_proto, input_array
+from serving.model_server.tensors import fill_proto, input_array, input_bytes, tensor_bytes
 
 DTYPES = st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.bool_, np.uint8, np.float16])
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -25,7 +27,17 @@ def spec_of(dtype, shape=None):
 
 
 def checked(proto, spec, max_rows=100):
-    return input_array("x", proto, spec, max_rows)
+    """Both ways to read an input agree on what fits: the array of it, and the bytes as TensorFlow reads them."""
+    content = proto.SerializeToString()
+    try:
+        array = input_array("x", content, spec, max_rows)
+    except RequestError as error:
+        with pytest.raises(RequestError, match=re.escape(str(error).partition(".")[0])):
+            input_bytes("x", content, spec, max_rows)
+        raise
+    assert input_bytes("x", content, spec, max_rows).item() == content
+    assert_same(tf.io.parse_tensor(content, spec.dtype).numpy(), array)
+    return array
 
 
 def assert_same(array, wanted):
@@ -73,6 +85,23 @@ def test_what_does_not_fit_is_named(proto, message):
     with pytest.raises(RequestError, match=message) as raised:
         checked(proto, spec_of(tf.int64, [None, 2]))
     assert raised.value.status == "INVALID_ARGUMENT"
+
+
+def test_bytes_that_are_no_tensor_are_refused():
+    for read_fn in (input_array, input_bytes):
+        with pytest.raises(RequestError, match='input "x" must be a TensorProto') as raised:
+            read_fn("x", b"\xff", spec_of(tf.string), 1)
+        assert raised.value.status == "INVALID_ARGUMENT"
+
+
+def test_a_shape_in_two_parts_counts_whole():
+    """What comes behind the values may still make the shape larger."""
+    more = tensor_pb2.TensorProto()
+    more.tensor_shape.dim.add(size=1 << 40)
+    content = tensor_bytes(np.array([b"a"], object)) + more.SerializeToString()
+    for read_fn in (input_array, input_bytes):
+        with pytest.raises(RequestError, match="must have at most 16777216 elements"):
+            read_fn("x", content, spec_of(tf.string), 100)
 
 
 @pytest.mark.parametrize(

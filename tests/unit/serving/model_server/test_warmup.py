@@ -1,6 +1,5 @@
 import shutil
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import inference_pb2, prediction_log_pb2, regression_pb2
@@ -24,12 +23,12 @@ def model(saved_models):
 
 @pytest.fixture
 def warm(model, saved_models, tmp_path, monkeypatch):
-    """Function of records that warms the model up with them; gives the sizes of the inputs of every run."""
+    """Function of records that warms the model up with them; gives the sizes of the inputs of every run, "bytes" for such."""
     runs = []
     run = model.run
 
     def noted(feeds, arrays, fetches):
-        runs.append([np.size(array) for array in arrays])
+        runs.append(["bytes" if array.dtype == object and array.ndim == 0 else array.size for array in arrays])
         return run(feeds, arrays, fetches)
 
     monkeypatch.setattr(model, "run", noted)
@@ -75,14 +74,17 @@ def other_logs():
 
 def test_every_kind_of_request_is_run(warm):
     logs = [predict_log(age=1.0), regression_log(), *other_logs()]
-    assert warm([log.SerializeToString() for log in logs]) == [[2], [1], [3], [1]]
+    assert warm([log.SerializeToString() for log in logs]) == [["bytes"], [2], [1], [3], [1]]
 
 
 def test_without_requests_every_signature_runs_the_smallest_batch_that_it_takes(warm, model):
     sizes = warm()
-    assert len(sizes) == len(model.signatures)
+    assert len(sizes) == len(model.signatures) + len(model.serialized)
+    assert model.serialized.keys() == model.signatures.keys()
     # One user without candidates; a factor for no rows; no examples.
-    assert {tuple(sorted(each)) for each in sizes} == {(0, 1, 1, 1), (0, 1), (0,)}
+    given = {tuple(sorted(each)) for each in sizes if "bytes" not in each}
+    assert given == {(0, 1, 1, 1), (0, 1), (0,)}
+    assert {len(each) for each in sizes if set(each) == {"bytes"}} == {4, 2, 1}
 
 
 @pytest.mark.parametrize(
