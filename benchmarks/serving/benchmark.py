@@ -6,7 +6,7 @@ from benchmarks.command import Found
 from benchmarks.figures import PROJECT, markdown_table, table_rows
 from benchmarks.jobs import studied_job
 from benchmarks.serving.artifact import make_artifact
-from benchmarks.serving.race import CANDIDATES, Race, race_figures
+from benchmarks.serving.race import CANDIDATES, QUICK, WHOLE, Race, race_figures
 from benchmarks.serving.servers import redis_binary
 
 PAGE = PROJECT / "docs" / "serving.md"
@@ -34,9 +34,9 @@ def measure(options, folder, say):
     config = config.model_copy(update={"job": config.job.model_copy(update={"root": str(folder / "job")})})
     say("Ranker and features ...")
     model_folder = make_artifact(config, folder)
-    num_seconds, num_repeats = (QUICK_SECONDS, 1) if options.quick else (NUM_SECONDS, options.repeats)
-    with Race(config, model_folder, folder, num_seconds, SEEDS[0], say) as race:
-        figures = race_figures(race, num_repeats)
+    plan, num_seconds, num_repeats = (QUICK, QUICK_SECONDS, 1) if options.quick else (WHOLE, NUM_SECONDS, options.repeats)
+    with Race(config, model_folder, folder, plan.sizes, num_seconds, SEEDS[0], say) as race:
+        figures = race_figures(race, plan, num_repeats)
     return Found(title, figures, page_text(figures), ("--repeats", str(options.repeats)))
 
 

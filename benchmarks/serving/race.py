@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 import sys
+from concurrent import futures
 
 import numpy as np
 
@@ -30,6 +31,31 @@ MIB = 1 << 20
 
 GREATEST_MEDIAN, GREATEST_TAIL, GREATEST_RANKER_MEDIAN = 1.3, 2.0, 2.0
 LEAST_SIGNATURE_SPEED, LEAST_REQUEST_RATIO, LEAST_THROUGHPUT = 2.0, 5.0, 0.6
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        closed_sizes: numbers of candidates that one client at a time asks with, of every contender.
+        loaded_sizes: numbers of candidates under load.
+        loaded: contenders under load.
+    """
+
+    closed_sizes: tuple
+    loaded_sizes: tuple
+    loaded: tuple
+
+    @property
+    def sizes(self):
+        """All numbers of candidates."""
+        return tuple(sorted({*self.closed_sizes, *self.loaded_sizes}))
+
+
+WHOLE = Plan(CANDIDATES, CANDIDATES, (SERVER, PLAIN, RANKER_SQLITE, RANKER_REDIS))
+# What has a target, and no more.
+QUICK = Plan((LATENCY_CANDIDATES,), (THROUGHPUT_CANDIDATES,), (SERVER,))
 
 
 class UnansweredError(Exception):
@@ -77,14 +103,15 @@ class Race:
         config: `pipeline.config.Config` of the job that is served.
         model_folder: of its SavedModel.
         folder: `pathlib.Path` for requests and logs.
+        sizes: numbers of candidates.
         num_seconds: of each load.
         seed: of the requests.
         say: called with what happens now.
     """
 
-    def __init__(self, config, model_folder, folder, num_seconds, seed, say):
+    def __init__(self, config, model_folder, folder, sizes, num_seconds, seed, say):
         self._config, self._model_folder, self._folder = config, model_folder, folder
-        self._num_seconds, self._seed, self._say = num_seconds, seed, say
+        self._sizes, self._num_seconds, self._seed, self._say = sizes, num_seconds, seed, say
         self._files, self._stack = {}, contextlib.ExitStack()
         self.servers, self.request_bytes = {}, {}
 
@@ -92,6 +119,7 @@ class Race:
         self._say("Servers start ...")
         with contextlib.ExitStack() as stack:
             url = stack.enter_context(running_redis(self._folder))
+            starting = {}
             for name, store in ((RANKER_SQLITE, "sqlite"), (RANKER_REDIS, "redis")):
                 served = self._served(name, store, url)
                 if store == "redis":
@@ -101,9 +129,10 @@ class Race:
                 folder = self._folder / name
                 folder.mkdir()
                 module = "benchmarks.serving.product_server"
-                self.servers[name] = stack.enter_context(running(module, [path], folder))
-            plain = running("benchmarks.serving.plain_server", [self._model_folder], self._folder)
-            self.servers[PLAIN] = stack.enter_context(plain)
+                starting[name] = running(module, [path], folder)
+            starting[PLAIN] = running("benchmarks.serving.plain_server", [self._model_folder], self._folder)
+            with futures.ThreadPoolExecutor(len(starting)) as pool:
+                self.servers = dict(zip(starting, pool.map(stack.enter_context, starting.values()), strict=True))
             self._write_requests()
             self._stack = stack.pop_all()
         return self
@@ -115,7 +144,7 @@ class Race:
         serving = self._config.serving
         own = {
             "port": 0,
-            "max_candidates": max(CANDIDATES),
+            "max_candidates": max(self._sizes),
             "features": serving.features.model_copy(update={"store": store, "redis_url": redis_url}),
             "ranker": serving.ranker.model_copy(update={"port": 0}),
             "exposure": serving.exposure.model_copy(update={"folder": str(self._folder / name / "exposures")}),
@@ -126,7 +155,7 @@ class Race:
         addresses = {
             name: {each: f"127.0.0.1:{port}" for each, port in server.ports.items()} for name, server in self.servers.items()
         }
-        for count in CANDIDATES:
+        for count in self._sizes:
             drawn = draw_messages(self._config, self._model_folder, NUM_REQUESTS, count, self._seed)
             asked = {
                 SERVER: Requests(addresses[RANKER_SQLITE]["model"], PREDICT, drawn.rank),
@@ -139,20 +168,21 @@ class Race:
                 requests.write(self._files[name, count])
             self.request_bytes[count] = {name: statistics.fmean(map(len, asked[name].messages)) for name in (SERVER, EXAMPLES)}
 
-    def in_process(self, num_threads):
+    def in_process(self, num_threads, sizes):
         """The signature `rank` in a fresh process.
 
         Args:
             num_threads: that call.
+            sizes: numbers of candidates.
 
         Returns:
             `Measured` by number of candidates.
         """
         self._say(f"{IN_PROCESS}, threads: {num_threads} ...")
-        files = [str(self._files[SERVER, count]) for count in CANDIDATES]
+        files = [str(self._files[SERVER, count]) for count in sizes]
         arguments = [str(self._model_folder), str(num_threads), str(self._num_seconds), *files]
         loads = json.loads(self._run("in_process", arguments))
-        return {count: Measured.of(IN_PROCESS, Load(**load)) for count, load in zip(CANDIDATES, loads, strict=True)}
+        return {count: Measured.of(IN_PROCESS, Load(**load)) for count, load in zip(sizes, loads, strict=True)}
 
     def load(self, name, num_candidates, mode="closed", amount=1):
         """A server under load.
@@ -175,38 +205,41 @@ class Race:
         return measure(command, TIMEOUT_SECONDS, PROJECT).output.splitlines()[-1]
 
 
-def run_once(race):
+def run_once(race, plan):
     """Every measurement once.
 
     Args:
         race: `Race` whose servers run.
+        plan: `Plan`.
 
     Returns:
         `Measured` by (contender, number of candidates, "closed", "busy" or "open").
     """
-    found = {(IN_PROCESS, count, "closed"): each for count, each in race.in_process(1).items()}
-    for count in CANDIDATES:
+    num_cores = len(os.sched_getaffinity(0))
+    found = {(IN_PROCESS, count, "closed"): each for count, each in race.in_process(1, plan.closed_sizes).items()}
+    for count in plan.closed_sizes:
         for name in (SERVER, EXAMPLES, PLAIN, RANKER_SQLITE, RANKER_REDIS):
             found[name, count, "closed"] = race.load(name, count)
-    found |= {(IN_PROCESS, count, "busy"): each for count, each in race.in_process(len(os.sched_getaffinity(0))).items()}
-    for count in CANDIDATES:
-        for name in (SERVER, PLAIN, RANKER_SQLITE, RANKER_REDIS):
+    found |= {(IN_PROCESS, count, "busy"): each for count, each in race.in_process(num_cores, plan.loaded_sizes).items()}
+    for count in plan.loaded_sizes:
+        for name in plan.loaded:
             busy = found[name, count, "busy"] = race.load(name, count, "closed", NUM_CLIENTS)
             found[name, count, "open"] = race.load(name, count, "open", round(OPEN_SHARE * busy.per_second, 1))
     return found
 
 
-def race_figures(race, num_repeats):
+def race_figures(race, plan, num_repeats):
     """Figures of all contenders over repeats.
 
     Args:
         race: `Race` whose servers run.
+        plan: `Plan`.
         num_repeats: at least 1.
 
     Returns:
         Dict of `Figure` by name.
     """
-    repeats = [run_once(race) for _ in range(num_repeats)]
+    repeats = [run_once(race, plan) for _ in range(num_repeats)]
     figures = _target_figures(repeats, race.request_bytes)
     for name, count, load in repeats[0]:
         measured = [repeat[name, count, load] for repeat in repeats]
