@@ -5,7 +5,18 @@ import grpc
 import pytest
 
 from benchmarks.serving.load import Load, Requests, closed_loop, open_loop
-from benchmarks.serving.race import Measured, UnansweredError
+from benchmarks.serving.race import (
+    EXAMPLES,
+    PLAIN,
+    QUICK,
+    RANKER_REDIS,
+    RANKER_SQLITE,
+    SERVER,
+    WHOLE,
+    Measured,
+    UnansweredError,
+    race_figures,
+)
 
 METHOD = "/test.Echo/Echo"
 
@@ -82,3 +93,39 @@ def test_percentiles_in_milliseconds():
 def test_a_load_that_was_not_answered_is_no_measurement(load):
     with pytest.raises(UnansweredError, match="any must answer every request"):
         Measured.of("any", load)
+
+
+class FakeRace:
+    """Every load answered in as many milliseconds as its contender is told."""
+
+    def __init__(self, plan, p50_ms):
+        self.request_bytes = {count: {SERVER: 100.0, EXAMPLES: 600.0} for count in plan.sizes}
+        self.servers = {}
+        self._p50_ms = p50_ms
+
+    def in_process(self, num_threads, sizes):
+        return {count: self.load("in_process", count) for count in sizes}
+
+    def load(self, name, num_candidates, mode="closed", amount=1):
+        p50_ms = self._p50_ms[name]
+        return Measured(p50_ms, 2 * p50_ms, amount if mode == "open" else 1_000 / p50_ms)
+
+
+@pytest.mark.parametrize(
+    ("plan", "sizes", "num_figures"), [(WHOLE, (1, 100, 500), 8 + 3 * 3 * 15), (QUICK, (100, 500), 8 + 3 * 9)]
+)
+def test_figures_with_a_target_are_measured_by_every_plan(plan, sizes, num_figures):
+    p50_ms = {"in_process": 4, SERVER: 5, EXAMPLES: 12, PLAIN: 10, RANKER_SQLITE: 9, RANKER_REDIS: 7}
+    figures = race_figures(FakeRace(plan, p50_ms), plan, 2)
+    assert plan.sizes == sizes
+    assert len(figures) == num_figures
+    judged = {name: (figure.value, figure.holds) for name, figure in figures.items() if figure.holds is not None}
+    assert judged == {
+        "server_p50_over_ceiling": (1.25, True),
+        "server_p99_over_ceiling": (1.25, True),
+        "rank_speed_over_examples": (2.4, True),
+        "examples_bytes_over_rank": (6.0, True),
+        "ranker_sqlite_p50_over_ceiling": (2.25, False),
+        "ranker_redis_p50_over_ceiling": (1.75, True),
+        "server_rate_over_ceiling": (0.8, True),
+    }
