@@ -16,6 +16,12 @@ import pyarrow.compute as pc
 SERVED_FEATURES = "served_features"
 # As `data.schema.LABELS`.
 PREDICTED_COLUMNS = ("predicted_click", "predicted_watch_seconds", "predicted_satisfaction")
+# Attributes of `ShownItems`.
+_NUMBER_BY_COLUMN = {
+    **dict(zip(PREDICTED_COLUMNS, ("click", "watch_seconds", "satisfaction"), strict=True)),
+    "score": "score",
+    "propensity": "propensity",
+}
 
 # Types of the columns that every row has, the last one in some answers alone, for segments in a format with types.
 ROW_SCHEMA = pa.schema(
@@ -117,11 +123,7 @@ def exposure_lines(*exposures):
         pa.array([_head(exposure) for exposure in exposures], pa.large_string()).take(answers), positions,
         '", "item_id": ', pa.array([text for exposure in exposures for text in _texts(exposure.items.item_ids)]),
         ', "position": ', positions,
-        ', "predicted_click": ', _numbers([exposure.items.click for exposure in exposures]),
-        ', "predicted_watch_seconds": ', _numbers([exposure.items.watch_seconds for exposure in exposures]),
-        ', "predicted_satisfaction": ', _numbers([exposure.items.satisfaction for exposure in exposures]),
-        ', "score": ', _numbers([exposure.items.score for exposure in exposures]),
-        ', "propensity": ', _numbers([exposure.items.propensity for exposure in exposures]),
+        *_numbers(exposures),
         *_served_features(exposures),
         "}\n", "",
     ]  # fmt: skip
@@ -169,7 +171,12 @@ def _texts(values):
     return json.dumps(values, ensure_ascii=False, separators=("\n", ":"))[1:-1].split("\n")
 
 
-def _numbers(arrays):
-    """Numbers as JSON, which has neither NaN nor infinity."""
-    column = pa.array(np.concatenate(arrays, dtype=np.float64))
-    return pc.if_else(pc.is_finite(column), column.cast(pa.string()), "null")
+def _numbers(exposures):
+    """The columns of numbers, each behind its name, as JSON, which has neither NaN nor infinity."""
+    columns = [getattr(exposure.items, name) for name in _NUMBER_BY_COLUMN.values() for exposure in exposures]
+    values = pa.array(np.concatenate(columns, dtype=np.float64))
+    texts = pc.if_else(pc.is_finite(values), values.cast(pa.large_string()), pa.scalar("null", pa.large_string()))
+    size = len(texts) // len(_NUMBER_BY_COLUMN)
+    for place, column in enumerate(_NUMBER_BY_COLUMN):
+        yield f', "{column}": '
+        yield texts.slice(place * size, size)
