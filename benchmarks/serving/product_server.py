@@ -9,6 +9,7 @@ import sys
 
 from pipeline.config import Config
 from serving.model_server.server import ModelServer
+from serving.pauses import spare_pauses
 from serving.ranker.service import RankerServer
 
 
@@ -22,7 +23,9 @@ def main(arguments):
     model_server = ModelServer(config.serving, str(config.models_folder))
     port = model_server.start()
     ranker = RankerServer(config.serving, str(config.features_folder), str(config.root / "exposures"), model_server.local)
-    print(json.dumps({"model": port, "ranker": ranker.start()}), flush=True)
+    ports = {"model": port, "ranker": ranker.start()}
+    spare_pauses()
+    print(json.dumps(ports), flush=True)
     ranker.wait()
 
 

@@ -7,6 +7,7 @@ import signal
 
 from pipeline.errors import ConfigError
 from pipeline.terminal import framework_noise_to
+from serving.pauses import spare_pauses
 
 
 def serve_models(config, backends=()):
@@ -26,6 +27,7 @@ def serve_models(config, backends=()):
         with console.status("Loading TensorFlow and the newest version ..."):
             models, place = (None, ", ".join(addresses)) if addresses else _started_models(config)
             ranker, port = _started_ranker(config, addresses, models)
+            spare_pauses()
         served = (
             f"{config.serving.model_name} on {place} from {config.models_folder}" if models else f"no model, but asking {place}"
         )

@@ -66,7 +66,7 @@ class Asked(NamedTuple):
     @property
     def to_encode(self):
         """What both encoders take, in their order."""
-        return self[:6]
+        return self.user_id, self.item_ids, self.context, self.features, self.now_ms, self.user
 
 
 class Predicted(NamedTuple):
