@@ -1,6 +1,6 @@
 """The ceiling: a signature called in this process on tensors in memory: `python -m benchmarks.serving.in_process ARGUMENTS`.
 
-Arguments: folder of the SavedModel, threads, seconds, files of requests. Prints a JSON list, one `Load` a file.
+Arguments: folder of the SavedModel, threads, seconds, file of requests. Prints a `Load` as JSON.
 """
 
 import dataclasses
@@ -71,14 +71,12 @@ def main(arguments):
     """Calls and prints how long it took.
 
     Args:
-        arguments: folder, threads, seconds, files of requests.
+        arguments: folder, threads, seconds, file of requests.
     """
-    folder, num_threads, num_seconds, *paths = arguments
+    folder, num_threads, num_seconds, path = arguments
     model = tf.saved_model.load(folder)
-    loads = [
-        call_loop(signature_calls(model, Requests.read(path).messages), int(num_threads), float(num_seconds)) for path in paths
-    ]
-    print(json.dumps([dataclasses.asdict(load) for load in loads]))
+    load = call_loop(signature_calls(model, Requests.read(path).messages), int(num_threads), float(num_seconds))
+    print(json.dumps(dataclasses.asdict(load)))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def publish_to_redis(publication, config):
 
 
 class RedisStore(PolledStore):
-    """Features that `publish_to_redis` wrote; a look-up is one round trip."""
+    """Features that `publish_to_redis` wrote; a look-up is one round trip, of an unknown user two."""
 
     def __init__(self, config):
         """A store over one Redis server.
@@ -121,6 +121,9 @@ class RedisStore(PolledStore):
 
     def _record(self, parts_key, users_key, user_id):
         with _typed_errors():
+            if (record := self._client.hget(users_key, user_id)) is not None:
+                return record
+            # Asked together: a user without record is unknown only while the publication is still there.
             pipeline = self._client.pipeline(transaction=True)
             pipeline.hget(users_key, user_id)
             pipeline.exists(parts_key)

@@ -7,7 +7,7 @@ import time
 import grpc
 
 from serving.errors import RequestError
-from serving.model_server.runners import Caller
+from serving.runners import Caller
 
 _log = logging.getLogger(__name__)
 
@@ -64,19 +64,6 @@ def counted(spec_fn):
         return count
 
     return decorate
-
-
-def quiet_decoding():
-    """Keeps gRPC from writing a traceback for every message that is none; it would hold the message too.
-
-    gRPC answers such a message with INTERNAL, as it does in TF Serving.
-    """
-    logging.getLogger("grpc._common").addFilter(_without_traceback)
-
-
-def _without_traceback(record):
-    record.exc_info = None
-    return True
 
 
 def caller_of(context):

@@ -6,7 +6,7 @@ import time
 
 from serving.errors import RequestError
 from serving.model_server.batches import merged, num_rows, padded_size, row_shapes, split
-from serving.model_server.runners import QUEUE_IS_FULL, Admission
+from serving.runners import QUEUE_IS_FULL, Admission
 
 
 class _Task:

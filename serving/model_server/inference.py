@@ -14,8 +14,8 @@ from serving.model_server.examples import (
     serialized_examples,
 )
 from serving.model_server.loaded_model import DEFAULT_SIGNATURE
-from serving.model_server.runners import Work
 from serving.model_server.tensors import fill_proto, input_array, input_bytes
+from serving.runners import Work
 
 _RESULTS = {
     CLASSIFY_METHOD: ("classification_result", classification_result),

@@ -9,14 +9,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2, model_service_pb2_grpc
 
+from serving.credentials import TokenInterceptor, read_tokens, server_credentials
 from serving.errors import ListenError, ModelUnavailableError, RequestError, ServerFileError
+from serving.grpc_log import quiet_decoding
 from serving.metrics_page import MetricsPage
 from serving.model_server import prediction_service
-from serving.model_server.answers import quiet_decoding
 from serving.model_server.batching import BatchingRunner
 from serving.model_server.catalog import ModelCatalog
 from serving.model_server.config_files import ServedModel, read_batching, read_models
-from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
 from serving.model_server.inference import Inference
 from serving.model_server.loaded_model import LoadedModel
 from serving.model_server.local import LocalModels
@@ -25,8 +25,8 @@ from serving.model_server.model_service import ModelServicer
 from serving.model_server.policies import VersionPolicy
 from serving.model_server.prediction_service import PredictionServicer
 from serving.model_server.reflection import BoundedReflection
-from serving.model_server.runners import DirectRunner
 from serving.model_server.warmup import warm_up
+from serving.runners import DirectRunner
 
 MIB = 1 << 20
 # Threads beyond those that run or wait: they refuse calls at once, tell states, and swap configurations.

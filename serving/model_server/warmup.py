@@ -11,8 +11,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.errors import RequestError
 from serving.model_server.predict_call import PredictCall
-from serving.model_server.runners import Caller
 from serving.model_server.tensors import tensor_bytes
+from serving.runners import Caller
 
 WARMUP_FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1_000  # as in TF Serving

@@ -12,11 +12,11 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 
 from data.schema import LABELS
 from serving.errors import DeadlineError, PredictionError, ServerUnreachableError
-from serving.model_server.runners import QUEUE_IS_FULL
 from serving.ranker.access import call_metadata, open_channel
 from serving.ranker.columns import RANK_SIGNATURE, ColumnEncoder, rank_inputs
 from serving.ranker.request import ExampleEncoder
 from serving.ranker.tensors import serialized_inputs
+from serving.runners import QUEUE_IS_FULL
 
 EXAMPLES_INPUT = "examples"
 EXAMPLES_SIGNATURE = "serving_default"

@@ -7,9 +7,9 @@ import numpy as np
 from tensorflow_serving.apis import model_pb2
 
 from serving.errors import CallerLeftError, DeadlineError, PredictionError, RequestError
-from serving.model_server.runners import Caller
 from serving.ranker.backend import EXAMPLES_INPUT, EXAMPLES_SIGNATURE, Predicted, checked_predictions, usable_status
 from serving.ranker.columns import RANK_SIGNATURE, rank_inputs
+from serving.runners import Caller
 
 
 class LocalBackend:

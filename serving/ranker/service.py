@@ -1,6 +1,7 @@
 """The ranker over gRPC: one server, its methods, and the status of every error."""
 
 import collections.abc
+import contextlib
 import threading
 import time
 from concurrent import futures
@@ -8,6 +9,7 @@ from concurrent import futures
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from serving.credentials import TokenInterceptor, read_tokens, server_credentials
 from serving.errors import (
     BlendError,
     CallerLeftError,
@@ -22,10 +24,8 @@ from serving.errors import (
 )
 from serving.exposure.log import ExposureLog
 from serving.features.opening import open_store
+from serving.grpc_log import quiet_decoding
 from serving.metrics_page import MetricsPage
-from serving.model_server.answers import quiet_decoding
-from serving.model_server.credentials import TokenInterceptor, read_tokens, server_credentials
-from serving.model_server.runners import Admission, Caller, DirectRunner
 from serving.protos import ranker_pb2
 from serving.ranker.answering import Answering
 from serving.ranker.backend import MIB, Backend
@@ -33,6 +33,7 @@ from serving.ranker.local_backend import LocalBackend
 from serving.ranker.messages import query_of, response_bytes
 from serving.ranker.metrics import PATH, RankerMetrics
 from serving.ranker.replicas import Replicas
+from serving.runners import Admission, Caller, DirectRunner
 
 SERVICE_NAME = "smalltowers.ranker.Ranker"
 # Calls that run or wait for each thread; what comes beyond is refused at once rather than answered late.
@@ -103,21 +104,19 @@ class RankerServicer:
         Yields:
             Bytes of a `RankResponse` of at most `serving.max_candidates` items.
         """
-        try:
-            self._streams.__enter__()
-        except RequestError as error:
-            context.abort(_status_of(error), str(error))
-        # A client that does not read would keep its thread: it has as long as a request has.
-        timer = threading.Timer(self._config.deadline_ms / 1_000, context.cancel)
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._streams)
+            except RequestError as error:
+                context.abort(_status_of(error), str(error))
             answer = self._answer("RankStream", request, context, self._config.ranker.max_request_items)
+            # A client that does not read would keep its thread: it has as long as a request has.
+            timer = threading.Timer(self._config.deadline_ms / 1_000, context.cancel)
+            stack.callback(timer.cancel)
             timer.start()
             size = self._config.max_candidates
             for start in range(0, len(answer.items), size):
                 yield response_bytes(answer, start, start + size)
-        finally:
-            timer.cancel()
-            self._streams.__exit__()
 
     def _answer(self, method, request, context, max_candidates):
         started_at, status = time.perf_counter(), grpc.StatusCode.UNKNOWN

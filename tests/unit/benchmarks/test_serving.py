@@ -103,8 +103,8 @@ class FakeRace:
         self.servers = {}
         self._p50_ms = p50_ms
 
-    def in_process(self, num_threads, sizes):
-        return {count: self.load("in_process", count) for count in sizes}
+    def in_process(self, num_threads, num_candidates):
+        return self.load("in_process", num_candidates)
 
     def load(self, name, num_candidates, mode="closed", amount=1):
         p50_ms = self._p50_ms[name]

@@ -16,7 +16,7 @@ from serving.model_server.server import ModelServer
 from serving.protos import ranker_pb2, ranker_pb2_grpc
 from serving.ranker.messages import value_message
 from tests.conformance.tiny_model import expected, write_version
-from tests.unit.serving.model_server.certificates import Authority
+from tests.unit.serving.certificates import Authority
 from tests.unit.serving.model_server.test_hostile import mutations
 from tests.unit.serving.ranker_calls import ITEM_IDS, ask, started_ranker, status_of
 from tests.unit.serving.ranker_load import logged_rows

@@ -6,8 +6,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.model_server.runners import QUEUE_IS_FULL
 from serving.protos import ranker_pb2, ranker_pb2_grpc
+from serving.runners import QUEUE_IS_FULL
 from tests.unit.serving.fake_model_server import FakeModelServer
 from tests.unit.serving.ranker_calls import ITEM_IDS, ask, check_items, ranked_by_hand, started_ranker
 

@@ -17,8 +17,8 @@ from serving.ranker.messages import value_message
 from tests.conformance.redis_server import running_redis
 from tests.conformance.test_feature_stores import CONFIG as FEATURES
 from tests.conformance.test_feature_stores import ITEMS, publication
+from tests.unit.serving.certificates import Authority
 from tests.unit.serving.fake_model_server import FakeModelServer, predicted
-from tests.unit.serving.model_server.certificates import Authority
 from tests.unit.serving.ranker_calls import ITEM_IDS, ask, check_items, logged, ranked_by_hand, started_ranker, status_of
 
 VERSIONS = {None: 7, "stable": 6, "canary": 8}

@@ -8,7 +8,7 @@ from serving.errors import RequestError
 from serving.model_server.batching import BatchingRunner
 from serving.model_server.config_files import BatchingLimits
 from serving.model_server.metrics import ServerMetrics
-from serving.model_server.runners import QUEUE_IS_FULL, Caller, Work
+from serving.runners import QUEUE_IS_FULL, Caller, Work
 from tests.unit.serving.model_server.fakes import FakeModel
 
 LONG_MICROS = 60_000_000

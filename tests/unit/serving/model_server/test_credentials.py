@@ -4,13 +4,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving.credentials import read_tokens, server_credentials
 from serving.errors import ServerFileError
 from serving.model_server.config import ModelServerConfig, TlsConfig
-from serving.model_server.credentials import read_tokens, server_credentials
 from serving.model_server.server import ModelServer
 from tests.conformance.model_server.calls import Calls, refusal
 from tests.conformance.tiny_model import example, predict_request
-from tests.unit.serving.model_server.certificates import Authority
+from tests.unit.serving.certificates import Authority
 
 UNAUTHENTICATED = "UNAUTHENTICATED"
 

@@ -16,8 +16,8 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving.model_server.config import ModelServerConfig
 from serving.model_server.loaded_model import LoadedModel
-from serving.model_server.runners import QUEUE_IS_FULL
 from serving.model_server.server import ModelServer
+from serving.runners import QUEUE_IS_FULL
 from tests.conformance.model_server.calls import Calls
 from tests.conformance.tiny_model import example, predict_request
 

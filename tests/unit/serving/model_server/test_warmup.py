@@ -8,8 +8,8 @@ from serving.errors import RequestError
 from serving.model_server.inference import Inference
 from serving.model_server.loaded_model import LoadedModel
 from serving.model_server.metrics import ServerMetrics
-from serving.model_server.runners import DirectRunner
 from serving.model_server.warmup import MAX_RECORDS, warm_up
+from serving.runners import DirectRunner
 from tests.conformance.model_server.calls import examples_input
 from tests.conformance.tiny_model import example, predict_request
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.errors import RequestError
-from serving.model_server.runners import QUEUE_IS_FULL, Caller, DirectRunner, Work
+from serving.runners import QUEUE_IS_FULL, Caller, DirectRunner, Work
 from tests.unit.serving.model_server.fakes import FakeModel
 
 ROWS = [np.array([1.0, 2.0])]
