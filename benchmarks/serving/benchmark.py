@@ -36,7 +36,7 @@ def measure(options, folder, say):
     model_folder = make_artifact(config, folder)
     plan, num_seconds, num_repeats = (QUICK, QUICK_SECONDS, 1) if options.quick else (WHOLE, NUM_SECONDS, options.repeats)
     with Race(config, model_folder, folder, plan.sizes, num_seconds, SEEDS[0], say) as race:
-        figures = race_figures(race, plan, num_repeats)
+        figures = race_figures(race, plan, num_repeats, say)
     return Found(title, figures, page_text(figures), ("--repeats", str(options.repeats)))
 
 

@@ -1,6 +1,7 @@
 """The ceiling: a signature called in this process on tensors in memory: `python -m benchmarks.serving.in_process ARGUMENTS`.
 
-Arguments: folder of the SavedModel, threads, seconds, file of requests. Prints a `Load` as JSON.
+Arguments: folder of the SavedModel, threads, seconds, file of requests. Prints a line when warm, and for every line that it
+reads a `Load` as JSON.
 """
 
 import dataclasses
@@ -50,8 +51,6 @@ def call_loop(calls, num_threads, num_seconds):
     Returns:
         `Load` without failures.
     """
-    for turn in range(WARM_UP_CALLS):
-        calls[turn % len(calls)]()
     latencies = queue.SimpleQueue()
     started_at = time.perf_counter()
 
@@ -68,15 +67,19 @@ def call_loop(calls, num_threads, num_seconds):
 
 
 def main(arguments):
-    """Calls and prints how long it took.
+    """Calls whenever told, and prints how long it took.
 
     Args:
         arguments: folder, threads, seconds, file of requests.
     """
     folder, num_threads, num_seconds, path = arguments
     model = tf.saved_model.load(folder)
-    load = call_loop(signature_calls(model, Requests.read(path).messages), int(num_threads), float(num_seconds))
-    print(json.dumps(dataclasses.asdict(load)))
+    calls = signature_calls(model, Requests.read(path).messages)
+    for turn in range(WARM_UP_CALLS):
+        calls[turn % len(calls)]()
+    print("{}", flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(dataclasses.asdict(call_loop(calls, int(num_threads), float(num_seconds)))), flush=True)
 
 
 if __name__ == "__main__":

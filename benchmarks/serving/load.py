@@ -1,7 +1,7 @@
 """Load on a gRPC method, from a process of its own: `python -m benchmarks.serving.load FILE MODE ARGUMENTS`.
 
 MODE is `closed`, so many clients that each ask again when answered, or `open`, requests at a constant rate whether or not
-answers came. FILE holds the requests. Prints JSON.
+answers came. FILE holds the requests. Prints a line when warm, and for every line that it reads a `Load` as JSON.
 """
 
 import dataclasses
@@ -198,7 +198,7 @@ def load_of(latencies, failed, seconds):
 
 
 def main(arguments):
-    """Puts on the load and prints what it met.
+    """Puts on the load whenever told, and prints what it met.
 
     Args:
         arguments: file, mode, clients or rate, seconds.
@@ -208,8 +208,10 @@ def main(arguments):
     run_fn = {"closed": closed_loop, "open": open_loop}[mode]
     # Connections, threads and the server's caches are warm before anything counts.
     closed_loop(requests, 1, min(1.0, float(num_seconds)))
-    load = run_fn(requests, int(amount) if mode == "closed" else float(amount), float(num_seconds))
-    print(json.dumps(dataclasses.asdict(load)))
+    print("{}", flush=True)
+    for _ in sys.stdin:
+        load = run_fn(requests, int(amount) if mode == "closed" else float(amount), float(num_seconds))
+        print(json.dumps(dataclasses.asdict(load)), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,13 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import statistics
-import sys
 from concurrent import futures
 
 import numpy as np
 
-from benchmarks.figures import PROJECT, Figure
-from benchmarks.processes import measure
+from benchmarks.figures import Figure
 from benchmarks.serving.artifact import draw_messages, publish_in_redis
 from benchmarks.serving.load import Load, Requests
 from benchmarks.serving.servers import running, running_redis
@@ -20,13 +17,14 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 RANK = "/smalltowers.ranker.Ranker/Rank"
 IN_PROCESS, SERVER, PLAIN, EXAMPLES = "in_process", "server", "plain_servicer", "server_examples"
 RANKER_SQLITE, RANKER_REDIS = "ranker_sqlite", "ranker_redis"
+CONTENDERS = (SERVER, EXAMPLES, PLAIN, RANKER_SQLITE, RANKER_REDIS)
 
 CANDIDATES = (1, 100, 500)
 LATENCY_CANDIDATES, THROUGHPUT_CANDIDATES = 500, 100
 NUM_REQUESTS = 50
 NUM_CLIENTS = 4
+NUM_ROUNDS = 8
 OPEN_SHARE = 0.5  # of what the server answered in a closed loop
-TIMEOUT_SECONDS = 600
 MIB = 1 << 20
 
 GREATEST_MEDIAN, GREATEST_TAIL, GREATEST_RANKER_MEDIAN = 1.3, 2.0, 2.0
@@ -77,12 +75,12 @@ class Measured:
     per_second: float
 
     @classmethod
-    def of(cls, name, load):
-        """Percentiles of a load.
+    def of(cls, name, *loads):
+        """Percentiles over all rounds.
 
         Args:
             name: of the contender.
-            load: `Load`.
+            *loads: `Load` of each round.
 
         Returns:
             `Measured`.
@@ -90,10 +88,12 @@ class Measured:
         Raises:
             UnansweredError: If a request failed, or none was answered.
         """
-        if load.num_failed or not load.seconds:
-            raise UnansweredError(f"{name} must answer every request. Received: {load.num_failed or 'no answer'}")
-        p50_ms, p99_ms = 1_000 * np.percentile(load.seconds, [50, 99])
-        return cls(float(p50_ms), float(p99_ms), load.per_second)
+        for load in loads:
+            if load.num_failed or not load.seconds:
+                raise UnansweredError(f"{name} must answer every request. Received: {load.num_failed or 'no answer'}")
+        seconds = np.concatenate([load.seconds for load in loads])
+        p50_ms, p99_ms = 1_000 * np.percentile(seconds, [50, 99])
+        return cls(float(p50_ms), float(p99_ms), statistics.fmean(load.per_second for load in loads))
 
 
 class Race:
@@ -168,22 +168,21 @@ class Race:
                 requests.write(self._files[name, count])
             self.request_bytes[count] = {name: statistics.fmean(map(len, asked[name].messages)) for name in (SERVER, EXAMPLES)}
 
-    def in_process(self, num_threads, num_candidates):
-        """The signature `rank` in a fresh process.
+    def ceiling(self, num_candidates, num_threads=1, num_rounds=1):
+        """The signature `rank` in a process of its own.
 
         Args:
-            num_threads: that call.
             num_candidates: of each request.
+            num_threads: that call.
+            num_rounds: among which the seconds are parted.
 
         Returns:
-            `Measured`.
+            Context manager of a function without arguments that gives the `Load` of the next round.
         """
-        self._say(f"{IN_PROCESS}, candidates: {num_candidates}, threads: {num_threads} ...")
         path = self._files[SERVER, num_candidates]
-        arguments = [str(self._model_folder), str(num_threads), str(self._num_seconds), str(path)]
-        return Measured.of(IN_PROCESS, Load(**json.loads(self._run("in_process", arguments))))
+        return self._rounds("in_process", [self._model_folder, num_threads, self._num_seconds / num_rounds, path])
 
-    def load(self, name, num_candidates, mode="closed", amount=1):
+    def load(self, name, num_candidates, mode="closed", amount=1, num_rounds=1):
         """A server under load.
 
         Args:
@@ -191,56 +190,76 @@ class Race:
             num_candidates: of each request.
             mode: "closed" or "open".
             amount: clients or requests a second.
+            num_rounds: as of `ceiling`.
 
         Returns:
-            `Measured`.
+            As `ceiling`.
         """
-        self._say(f"{name}, candidates: {num_candidates}, {mode} {amount:g} ...")
-        arguments = [str(self._files[name, num_candidates]), mode, str(amount), str(self._num_seconds)]
-        return Measured.of(name, Load(**json.loads(self._run("load", arguments))))
+        return self._rounds("load", [self._files[name, num_candidates], mode, amount, self._num_seconds / num_rounds])
 
-    def _run(self, module, arguments):
-        command = [sys.executable, "-m", f"benchmarks.serving.{module}", *arguments]
-        return measure(command, TIMEOUT_SECONDS, PROJECT).output.splitlines()[-1]
+    @contextlib.contextmanager
+    def _rounds(self, module, arguments):
+        with running(f"benchmarks.serving.{module}", arguments, self._folder) as client:
+            yield lambda: Load(**client.ask())
 
 
-def run_once(race, plan):
+def run_once(race, plan, say):
     """Every measurement once.
 
     Args:
         race: `Race` whose servers run.
         plan: `Plan`.
+        say: called with what happens now.
 
     Returns:
         `Measured` by (contender, number of candidates, "closed", "busy" or "open").
     """
-    num_cores = len(os.sched_getaffinity(0))
     found = {}
-    # The ceiling beside what is held against it: a machine that others share changes its speed within minutes.
     for count in plan.closed_sizes:
-        found[IN_PROCESS, count, "closed"] = race.in_process(1, count)
-        for name in (SERVER, EXAMPLES, PLAIN, RANKER_SQLITE, RANKER_REDIS):
-            found[name, count, "closed"] = race.load(name, count)
+        say(f"One client, candidates: {count} ...")
+        found |= {(name, count, "closed"): each for name, each in _in_turns(race, count).items()}
     for count in plan.loaded_sizes:
-        found[IN_PROCESS, count, "busy"] = race.in_process(num_cores, count)
+        say(f"In process, all cores, candidates: {count} ...")
+        found[IN_PROCESS, count, "busy"] = _at_once(IN_PROCESS, race.ceiling(count, len(os.sched_getaffinity(0))))
         for name in plan.loaded:
-            busy = found[name, count, "busy"] = race.load(name, count, "closed", NUM_CLIENTS)
-            found[name, count, "open"] = race.load(name, count, "open", round(OPEN_SHARE * busy.per_second, 1))
+            say(f"{name} under load, candidates: {count} ...")
+            busy = found[name, count, "busy"] = _at_once(name, race.load(name, count, "closed", NUM_CLIENTS))
+            rate = round(OPEN_SHARE * busy.per_second, 1)
+            found[name, count, "open"] = _at_once(name, race.load(name, count, "open", rate))
     return found
 
 
-def race_figures(race, plan, num_repeats):
+def _in_turns(race, count):
+    """All contenders with one client each, round by round: a machine that others share changes its speed within seconds."""
+    with contextlib.ExitStack() as stack:
+        clients = {IN_PROCESS: race.ceiling(count, num_rounds=NUM_ROUNDS)}
+        clients |= {name: race.load(name, count, num_rounds=NUM_ROUNDS) for name in CONTENDERS}
+        ask_fns = {name: stack.enter_context(client) for name, client in clients.items()}
+        loads = {name: [] for name in ask_fns}
+        for _ in range(NUM_ROUNDS):
+            for name, ask_fn in ask_fns.items():
+                loads[name].append(ask_fn())
+    return {name: Measured.of(name, *each) for name, each in loads.items()}
+
+
+def _at_once(name, client):
+    with client as ask_fn:
+        return Measured.of(name, ask_fn())
+
+
+def race_figures(race, plan, num_repeats, say):
     """Figures of all contenders over repeats.
 
     Args:
         race: `Race` whose servers run.
         plan: `Plan`.
         num_repeats: at least 1.
+        say: as of `run_once`.
 
     Returns:
         Dict of `Figure` by name.
     """
-    repeats = [run_once(race, plan) for _ in range(num_repeats)]
+    repeats = [run_once(race, plan, say) for _ in range(num_repeats)]
     figures = _target_figures(repeats, race.request_bytes)
     for name, count, load in repeats[0]:
         measured = [repeat[name, count, load] for repeat in repeats]

@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 
+from benchmarks.figures import PROJECT
 from benchmarks.packages import PackageError
 from benchmarks.processes import QUIET, ProcessError, session_bytes
 
 _START_SECONDS = 180
+_ASK_SECONDS = 120
 _POLL_SECONDS = 0.05
 
 
@@ -36,6 +38,29 @@ class RunningServer:
         """Resident memory, now."""
         return session_bytes(self._process.pid)
 
+    def ask(self):
+        """Has a process that waits for it do once what it is there for.
+
+        Returns:
+            The JSON that it prints.
+
+        Raises:
+            ProcessError: If it ends, or takes too long.
+        """
+        watch = threading.Timer(_ASK_SECONDS, self._process.kill)
+        watch.start()
+        try:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            watch.cancel()
+        if not line:
+            raise ProcessError(f"{' '.join(self._process.args)} must answer. Received: nothing")
+        return json.loads(line)
+
 
 @contextlib.contextmanager
 def running(module, arguments, folder) -> collections.abc.Iterator[RunningServer]:
@@ -47,7 +72,7 @@ def running(module, arguments, folder) -> collections.abc.Iterator[RunningServer
         folder: `pathlib.Path` for its log.
 
     Yields:
-        `RunningServer`.
+        `RunningServer`, a client too: one waits for a line before it asks, so that loads can take turns.
 
     Raises:
         ProcessError: If it ends before it serves, or takes longer than it may.
@@ -56,7 +81,14 @@ def running(module, arguments, folder) -> collections.abc.Iterator[RunningServer
     command = [sys.executable, "-m", module, *map(str, arguments)]
     with log_path.open("w") as log:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **QUIET}, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=PROJECT,
+            env={**os.environ, **QUIET},
+            start_new_session=True,
         )
         try:
             watch = threading.Timer(_START_SECONDS, process.kill)
@@ -71,6 +103,8 @@ def running(module, arguments, folder) -> collections.abc.Iterator[RunningServer
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             process.stdout.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def redis_binary():

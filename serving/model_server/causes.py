@@ -6,7 +6,7 @@ MAX_CAUSE_CHARACTERS = 300
 _MOST_READ = 65_536
 
 # The heading, and then either a remark or indented lines; these hold paths of the server, which are no client's business.
-_CALL_STACK = re.compile(r"Detected at node .*\n(?:<stack traces unavailable>\n|(?:[ \t].*\n|\n)*)")
+_CALL_STACK = re.compile(r"Detected at node [^\n]{0,500}\n(?:<stack traces unavailable>\n|(?:[ \t].*\n|\n)*)")
 
 
 def first_cause(message):

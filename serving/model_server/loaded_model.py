@@ -21,7 +21,7 @@ DEFAULT_SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 # TensorFlow numbers its error codes as gRPC does.
 _STATUS_BY_CODE = {status.value[0]: status.name for status in grpc.StatusCode}
 # Combinations of signatures that clients may ask for at once, each with a plan of its own in the session.
-_MAX_CALLABLES = 64
+_MAX_CALLABLES = 128
 
 
 class LoadedModel:

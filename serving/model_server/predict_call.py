@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import model_pb2
 
 from serving.protos import predict_pb2
@@ -35,10 +36,29 @@ class PredictCall(NamedTuple):
         Raises:
             google.protobuf.message.DecodeError: If they are none.
         """
-        request = predict_pb2.PredictRequest.FromString(content)
+        request = whole_message(predict_pb2.PredictRequest, content)
         return cls(
-            model_pb2.ModelSpec.FromString(request.model_spec),
-            request.HasField("model_spec"),
-            {entry.key: entry.value for entry in request.inputs},
+            whole_message(model_pb2.ModelSpec, b"".join(request.model_spec)),
+            bool(request.model_spec),
+            {entry.key: b"".join(entry.value) for entry in request.inputs},
             tuple(request.output_filter),
         )
+
+
+def whole_message(type_, content):
+    """A message of which every byte was read: protobuf itself is content, but for a warning, with what stands before an error.
+
+    Args:
+        type_: class of the message.
+        content: bytes.
+
+    Returns:
+        The message.
+
+    Raises:
+        google.protobuf.message.DecodeError: If the bytes are no such message.
+    """
+    message = type_()
+    if message.MergeFromString(content) != len(content):
+        raise DecodeError("a message must be read to its end")
+    return message

@@ -19,10 +19,14 @@ def serialized_signature(graph, signature):
         `Signature` with other tensors, whose inputs are scalar strings, each a serialized `TensorProto`; None for a signature
         that is not one call of a function, as TensorFlow 1 exported them.
     """
-    fetched = [graph.get_tensor_by_name(name) for name in signature.fetches]
+    try:
+        fetched = [graph.get_tensor_by_name(name) for name in signature.fetches]
+    except (KeyError, ValueError):
+        # A session takes names that a graph does not.
+        return None
     calls = {tensor.op for tensor in fetched}
     call = calls.pop()
-    if calls or call.type not in _CALLS or not set(signature.feeds) <= {tensor.name for tensor in call.inputs}:
+    if calls or call.type not in _CALLS or not _depends_on_feeds_alone(call, signature.feeds):
         return None
     with graph.as_default(), tf.name_scope(_SCOPE):
         feeds, parsed_by_feed = [], {}
@@ -43,3 +47,11 @@ def serialized_signature(graph, signature):
         fetches=tuple(name_by_fetch[tensor] for tensor in signature.fetches),
         is_batchable=False,
     )
+
+
+def _depends_on_feeds_alone(call, feeds):
+    """Whether a call takes all that is fed, and else only variables, tables and constants, which nothing leads to."""
+    others = [tensor.op for tensor in call.inputs if tensor.name not in feeds]
+    has_all = set(feeds) <= {tensor.name for tensor in call.inputs}
+    leads_back = any(operation.inputs or operation.control_inputs for operation in others)
+    return has_all and not leads_back and not call.control_inputs and not call.device

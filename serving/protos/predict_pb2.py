@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cserving/protos/predict.proto\x12\x13smalltowers.predict\"{\n\x0ePredictRequest\x12\x17\n\nmodel_spec\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12*\n\x06inputs\x18\x02 \x03(\x0b\x32\x1a.smalltowers.predict.Input\x12\x15\n\routput_filter\x18\x03 \x03(\tB\r\n\x0b_model_spec\"#\n\x05Input\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x7f\n\nTensorHead\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x36\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32 .smalltowers.predict.TensorShape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x12\n\nstring_val\x18\x08 \x01(\x0c\"J\n\x0bTensorShape\x12%\n\x03\x64im\x18\x02 \x03(\x0b\x32\x18.smalltowers.predict.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\"\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cserving/protos/predict.proto\x12\x13smalltowers.predict\"g\n\x0ePredictRequest\x12\x12\n\nmodel_spec\x18\x01 \x03(\x0c\x12*\n\x06inputs\x18\x02 \x03(\x0b\x32\x1a.smalltowers.predict.Input\x12\x15\n\routput_filter\x18\x03 \x03(\t\"#\n\x05Input\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x03(\x0c\"\xf4\x02\n\nTensorHead\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x36\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32 .smalltowers.predict.TensorShape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x01(\x02\x12\x12\n\ndouble_val\x18\x06 \x01(\x01\x12\x0f\n\x07int_val\x18\x07 \x01(\x05\x12\x12\n\nstring_val\x18\x08 \x01(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x01(\x02\x12\x11\n\tint64_val\x18\n \x01(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x01(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x01(\x01\x12\x10\n\x08half_val\x18\r \x01(\x05\x12\x1b\n\x13resource_handle_val\x18\x0e \x01(\x0c\x12\x13\n\x0bvariant_val\x18\x0f \x01(\x0c\x12\x12\n\nuint32_val\x18\x10 \x01(\r\x12\x12\n\nuint64_val\x18\x11 \x01(\x04\"J\n\x0bTensorShape\x12%\n\x03\x64im\x18\x02 \x03(\x0b\x32\x18.smalltowers.predict.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\"\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x62\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.protos.predict_pb2', globals())
@@ -21,13 +21,13 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _PREDICTREQUEST._serialized_start=53
-  _PREDICTREQUEST._serialized_end=176
-  _INPUT._serialized_start=178
-  _INPUT._serialized_end=213
-  _TENSORHEAD._serialized_start=215
-  _TENSORHEAD._serialized_end=342
-  _TENSORSHAPE._serialized_start=344
-  _TENSORSHAPE._serialized_end=418
-  _DIM._serialized_start=420
-  _DIM._serialized_end=439
+  _PREDICTREQUEST._serialized_end=156
+  _INPUT._serialized_start=158
+  _INPUT._serialized_end=193
+  _TENSORHEAD._serialized_start=196
+  _TENSORHEAD._serialized_end=568
+  _TENSORSHAPE._serialized_start=570
+  _TENSORSHAPE._serialized_end=644
+  _DIM._serialized_start=646
+  _DIM._serialized_end=665
 # @@protoc_insertion_point(module_scope)

@@ -30,7 +30,7 @@ class CircuitBreaker:
         return self._closed_until is not None
 
     def may_ask(self):
-        """Whether this request may ask; after True, `succeeded` or `failed` must be told.
+        """Whether this request may ask; after True, `succeeded`, `failed` or `abandoned` must be told.
 
         Returns:
             True or False.
@@ -49,6 +49,12 @@ class CircuitBreaker:
         """Notes an answer: everything passes."""
         with self._lock:
             self._num_failures, self._closed_until = 0, None
+
+    def abandoned(self):
+        """Notes that nothing was learned: the next request may try in the place of this one."""
+        with self._lock:
+            if self._closed_until is not None:
+                self._closed_until = self._clock_fn()
 
     def failed(self):
         """Notes a failure."""

@@ -88,8 +88,8 @@ class Replicas:
                     raise
                 failure = error
             except BaseException:
-                # Not its fault, and not its answer either: a trial must not stay open.
-                breaker.succeeded()
+                # Not its fault, and not its answer either, as when the client has left.
+                breaker.abandoned()
                 raise
             else:
                 breaker.succeeded()

@@ -17,6 +17,9 @@ TYPES = {
     FieldDescriptor.TYPE_DOUBLE: "double",
     FieldDescriptor.TYPE_BOOL: "bool",
     FieldDescriptor.TYPE_BYTES: "bytes",
+    FieldDescriptor.TYPE_FLOAT: "float",
+    FieldDescriptor.TYPE_UINT32: "uint32",
+    FieldDescriptor.TYPE_UINT64: "uint64",
 }
 
 

@@ -72,6 +72,20 @@ def test_a_trial_that_tells_nothing_is_followed_by_another():
     assert breaker.may_ask()
 
 
+def test_a_trial_of_which_nothing_was_learned_leaves_its_turn_to_the_next():
+    clock = Clock()
+    breaker = CircuitBreaker(2, 5.0, clock)
+    breaker.failed()
+    breaker.abandoned()
+    breaker.failed()
+    assert (breaker.may_ask(), breaker.is_open) == (False, True)
+    clock.now += 5.0
+    assert breaker.may_ask()
+    breaker.abandoned()
+    assert breaker.is_open
+    assert [breaker.may_ask(), breaker.may_ask()] == [True, False]
+
+
 def test_replicas_take_turns():
     clock = Clock()
     replicas = Replicas([FakeBackend(clock, version) for version in (1, 2, 3)], RankerConfig(), clock)

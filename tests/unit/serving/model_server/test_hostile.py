@@ -131,7 +131,7 @@ def test_a_shape_that_goes_on_behind_the_values_is_refused(channel):
     tensor = predict_request(example()).inputs["examples"].SerializeToString() + more.SerializeToString()
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "ranker"
-    entry = serving_predict_pb2.PredictRequest(inputs=[serving_predict_pb2.Input(key="examples", value=tensor)])
+    entry = serving_predict_pb2.PredictRequest(inputs=[serving_predict_pb2.Input(key="examples", value=[tensor])])
     with pytest.raises(grpc.RpcError, match=r'input "examples" must have shape \(None,\)'):
         channel.unary_unary(PREDICT)(request.SerializeToString() + entry.SerializeToString(), timeout=10)
 
@@ -145,7 +145,7 @@ def test_values_that_are_none_are_refused(channel):
     head.ClearField("tensor_content")
     packed_float_val = b"\x2a\x03abc"
     tensor = head.SerializeToString() + packed_float_val
-    entry = serving_predict_pb2.PredictRequest(inputs=[serving_predict_pb2.Input(key="left", value=tensor)])
+    entry = serving_predict_pb2.PredictRequest(inputs=[serving_predict_pb2.Input(key="left", value=[tensor])])
     with pytest.raises(grpc.RpcError, match="as TensorProto") as raised:
         channel.unary_unary(PREDICT)(request.SerializeToString() + entry.SerializeToString(), timeout=10)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.errors import RequestError
 from serving.model_server.loaded_model import LoadedModel
 from serving.model_server.signatures import read_signatures
-from serving.model_server.tensors import tensor_bytes
+from serving.model_server.tensors import serialized_tensor
 from tests.conformance.tiny_model import example, expected
 
 
@@ -56,7 +57,7 @@ def test_bytes_in_give_the_same_as_arrays(model):
         signature = model.signature(name)
         serialized = model.serialized[signature.name]
         assert (serialized.inputs, serialized.outputs.keys()) == (signature.inputs, signature.outputs.keys())
-        contents = [np.array(tensor_bytes(array), object) for array in arrays]
+        contents = [np.array(serialized_tensor(array), object) for array in arrays]
         wanted = model.run(signature.feeds, arrays, signature.fetches)
         for found, array in zip(model.run(serialized.feeds, contents, serialized.fetches), wanted, strict=True):
             np.testing.assert_array_equal(found, array)
@@ -73,6 +74,51 @@ def test_a_signature_that_is_no_function_takes_arrays_alone(tmp_path):
     assert model.serialized == {}
     outputs = dict(zip(signature.fetches, model.run(signature.feeds, [np.float32([1, 2])], signature.fetches), strict=True))
     assert outputs[signature.outputs["y"]].tolist() == [2, 4]
+    model.close()
+
+
+def saved(folder, build_fn, is_stripped=False):
+    """A model of TensorFlow 1 that calls a function."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [], name="x")
+        y = build_fn(x)
+        session.run(tf.compat.v1.global_variables_initializer())
+        tf.compat.v1.saved_model.simple_save(session, str(folder), {"x": x}, {"y": y})
+    if is_stripped:
+        path = folder / "saved_model.pb"
+        model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+        for info in (*signature_of(model).inputs.values(), *signature_of(model).outputs.values()):
+            info.name = info.name.removesuffix(":0")
+        path.write_bytes(model.SerializeToString())
+
+
+def signature_of(model):
+    return model.meta_graphs[0].signature_def["serving_default"]
+
+
+def sum_of(*values):
+    add = tf.function(lambda *each: tf.add_n(each))
+    return add(*values)
+
+
+def counted(x):
+    count = tf.compat.v1.get_variable("count", shape=[], initializer=tf.zeros_initializer(), use_resource=True)
+    with tf.control_dependencies([count.assign_add(1.0)]):
+        return sum_of(x, x)
+
+
+@pytest.mark.parametrize(
+    ("build_fn", "is_stripped"),
+    [(lambda x: sum_of(x, 2 * x), False), (counted, False), (lambda x: sum_of(x, x), True)],
+    ids=["an input made of another", "something that must come first", "names without a number"],
+)
+def test_a_function_that_hangs_on_more_than_what_is_fed_takes_arrays_alone(tmp_path, build_fn, is_stripped):
+    saved(tmp_path / "1", build_fn, is_stripped)
+    model = LoadedModel(tmp_path / "1", 1)
+    signature = model.signature("")
+    assert model.serialized == {}
+    (value,) = model.run(signature.feeds, [np.float32(1)], signature.fetches)
+    assert value in (2.0, 3.0)
     model.close()
 
 

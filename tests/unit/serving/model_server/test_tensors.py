@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.errors import RequestError
 from serving.model_server.signatures import read_signatures
-from serving.model_server.tensors import fill_proto, input_array, input_bytes, tensor_bytes
+from serving.model_server.tensors import fill_proto, input_array, input_bytes, serialized_tensor
 
 DTYPES = st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.bool_, np.uint8, np.float16])
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -87,18 +87,79 @@ def test_what_does_not_fit_is_named(proto, message):
     assert raised.value.status == "INVALID_ARGUMENT"
 
 
-def test_bytes_that_are_no_tensor_are_refused():
-    for read_fn in (input_array, input_bytes):
-        with pytest.raises(RequestError, match='input "x" must be a TensorProto') as raised:
-            read_fn("x", b"\xff", spec_of(tf.string), 1)
-        assert raised.value.status == "INVALID_ARGUMENT"
+@pytest.mark.filterwarnings("ignore:Unexpected end-group tag")
+@pytest.mark.parametrize("stop", [b"\xff", b"\0", b"\x0c"])
+@pytest.mark.parametrize("read_fn", [input_array, input_bytes])
+def test_bytes_that_are_no_tensor_are_refused(read_fn, stop):
+    head, values = tensor_pb2.TensorProto(dtype=7), tensor_pb2.TensorProto(string_val=[b"a"])
+    head.tensor_shape.dim.add(size=1)
+    content = head.SerializeToString() + stop + values.SerializeToString()
+    with pytest.raises(RequestError, match='input "x" must be a TensorProto') as raised:
+        read_fn("x", content, spec_of(tf.string), 1)
+    assert raised.value.status == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "field", "values"),
+    [
+        (tf.float32, "float_val", [1, 2, 3]),
+        (tf.float16, "half_val", [0x3C00, 0x4000, 0x4200]),
+        (tf.bfloat16, "half_val", [0x3F80, 0x4000, 0x4040]),
+        (tf.uint8, "int_val", [1, 2, 3]),
+        (tf.int16, "int_val", [1, 2, 3]),
+        (tf.uint32, "uint32_val", [1, 2, 3]),
+        (tf.uint64, "uint64_val", [1, 2, 3]),
+        (tf.complex64, "scomplex_val", [1, 0, 2, 0, 3, 0]),
+    ],
+)
+def test_values_beyond_the_shape_are_cut_off(dtype, field, values):
+    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum, **{field: values})
+    proto.tensor_shape.dim.add(size=2)
+    assert checked(proto, spec_of(dtype)).tolist() == [1, 2]
+
+
+def strings(size, *values):
+    proto = tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum, string_val=values)
+    proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+def test_a_long_string_is_not_repeated_without_bound():
+    long = b"x" * (1 << 20)
+    assert len(checked(strings(10, long), spec_of(tf.string))) == 10
+    assert len(checked(strings(20, *[long] * 20), spec_of(tf.string))) == 20
+    with pytest.raises(RequestError, match=r"must repeat its last string to at most 16777216 bytes. Received: 18874368 bytes"):
+        checked(strings(20, long, long), spec_of(tf.string))
+
+
+def test_strings_as_bytes_of_values_are_refused():
+    proto = strings(2)
+    proto.tensor_content = b"\x01\x01ab"
+    with pytest.raises(RequestError, match=r"must hold its strings in string_val\. Received: tensor_content"):
+        checked(proto, spec_of(tf.string))
+
+
+def test_messages_about_a_shape_are_short():
+    proto = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, tensor_shape=tf.TensorShape([1] * 254).as_proto())
+    with pytest.raises(RequestError, match="must have shape") as raised:
+        checked(proto, spec_of(tf.float32, [None]))
+    assert len(str(raised.value)) < 300
+    proto.tensor_shape.dim.add(size=1)
+    with pytest.raises(RequestError, match=r"must have at most 254 dimensions. Received: 255"):
+        checked(proto, spec_of(tf.float32))
+
+
+def test_one_string_alone_can_be_written():
+    proto = tensor_pb2.TensorProto()
+    fill_proto(proto, b"a")
+    assert tf.make_ndarray(proto).item() == b"a"
 
 
 def test_a_shape_in_two_parts_counts_whole():
     """What comes behind the values may still make the shape larger."""
     more = tensor_pb2.TensorProto()
     more.tensor_shape.dim.add(size=1 << 40)
-    content = tensor_bytes(np.array([b"a"], object)) + more.SerializeToString()
+    content = serialized_tensor(np.array([b"a"], object)) + more.SerializeToString()
     for read_fn in (input_array, input_bytes):
         with pytest.raises(RequestError, match="must have at most 16777216 elements"):
             read_fn("x", content, spec_of(tf.string), 100)
