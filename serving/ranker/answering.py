@@ -307,7 +307,7 @@ class Answering:
             return ()
         # Some of a long answer: all would make it a slow one, and clients, who may name their requests, could choose it.
         step = -(-len(answer.items) // _MOST_SAMPLED_ITEMS) or 1
-        shown = asked._replace(item_ids=answer.items.item_ids[::step])
+        shown = asked._replace(item_ids=answer.items.item_ids[::step], item_rows=None)
         examples = [b""] * len(answer.items)
         try:
             examples[::step] = reading.encoders.examples.encode(*shown.to_encode)
