@@ -12,7 +12,7 @@ import tempfile
 
 from benchmarks.figures import print_figures, replace_block, write_result
 from benchmarks.packages import PackageError
-from pipeline.terminal import framework_noise_to, quiet_environment, temporary_log
+from pipeline.terminal import choose_arithmetic, framework_noise_to, quiet_environment, temporary_log
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +74,7 @@ def run(name, options):
     """
     log_file = temporary_log(name)
     quiet_environment()
+    choose_arithmetic(is_serving=False)
     with framework_noise_to(log_file) as console:
         console.print(f"Framework messages: {log_file}", soft_wrap=True, highlight=False)
         with tempfile.TemporaryDirectory(dir=getattr(options, "folder", None)) as folder, console.status("") as status:

@@ -246,6 +246,21 @@ class ModelConfig(FrozenConfig):
             features.append(feature)
         return self.model_copy(update={"features": tuple(features)})
 
+    def with_last(self, columns):
+        """The same model with its features in another order: those of some columns after all others, else as they stand.
+
+        Args:
+            columns: names of raw columns.
+
+        Returns:
+            `ModelConfig`.
+        """
+
+        def reads_any(feature):
+            return not set(columns).isdisjoint({feature.name, getattr(feature, "query", None), *getattr(feature, "of", ())})
+
+        return self.model_copy(update={"features": tuple(sorted(self.features, key=reads_any))})
+
 
 def is_simpler(small_tower, width, tower_units, num_outputs):
     """Whether a small tower has fewer parameters than the main tower, and no layer or rank above its narrowest.

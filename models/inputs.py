@@ -101,7 +101,7 @@ class FeatureInputs(keras.layers.Layer):
     their width, then those of piecewise numbers, sequences and plain numbers, each in the configuration's order.
 
     A column may come with one row beside others with many, if its shape says so: the user's in a request. Its vector is
-    computed once and goes with every row.
+    computed once and goes with every row; least is moved where such features are configured before all others.
 
     Args:
         features: feature configurations.
@@ -226,13 +226,16 @@ class FeatureInputs(keras.layers.Layer):
         blocks = [(names, self._block(kind, names, inputs, training)) for kind, names in self._parts(inputs)]
         if not apart and len({block_BW.shape[0] == 1 for _, block_BW in blocks}) == 1:
             return concat_columns([block_BW for _, block_BW in blocks])
+        order = [name for _, group in self._groups for name in group]
+        if not apart and order == [name for names, _ in blocks for name in names]:
+            return joined([block_BW for _, block_BW in blocks])
         vectors = {}
         for names, block_BW in blocks:
             widths = [self._width(self._feature_by_name[name], inputs[name]) for name in names]
             vectors |= zip(names, tf.split(block_BW, widths, axis=1), strict=True)
         if apart:
             return {feature.name: vectors[feature.name] for feature in self.features}
-        return joined([vectors[name] for _, group in self._groups for name in group])
+        return joined([vectors[name] for name in order])
 
     def _parts(self, inputs):
         """Groups, of which one whose columns have one row or many becomes two."""

@@ -10,8 +10,12 @@ _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", he
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="smalltowers")
-def cli():
+@click.pass_context
+def cli(context):
     """Small Towers: from click and engagement logs to rankings over gRPC."""
+    from pipeline.terminal import choose_arithmetic
+
+    choose_arithmetic(is_serving=context.invoked_subcommand == "serve")
 
 
 @cli.command()

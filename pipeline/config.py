@@ -10,7 +10,7 @@ from typing import Annotated
 import pyarrow as pa
 import pydantic
 
-from data.columns import aggregate_column, aggregate_entries, labelled_schema
+from data.columns import aggregate_column, aggregate_entries, candidate_columns, labelled_schema
 from data.config import DataConfig, FrozenConfig
 from data.schema import LABELS, SATISFACTION
 from models.config import ModelConfig
@@ -147,7 +147,14 @@ class Config(FrozenConfig):
 
     @property
     def sized_model(self):
-        """The ranker, told how many numbers each column of the past holds."""
+        """The ranker, told how many numbers each column of the past holds; what differs by candidate is read last.
+
+        A request is then two blocks, one row of the user's and one row a candidate, and nothing is moved to multiply each.
+        """
+        return self._sized_model.with_last(candidate_columns(self.data))
+
+    @property
+    def _sized_model(self):
         aggregates = self.data.history.aggregates if self.data.history else ()
         return self.model.sized({aggregate_column(each): len(aggregate_entries(each)) for each in aggregates})
 
@@ -160,7 +167,7 @@ class Config(FrozenConfig):
     def _columns_exist(self):
         schema = labelled_schema(self.data)
         known = set(schema.names)
-        for index, feature in enumerate(self.sized_model.features):
+        for index, feature in enumerate(self._sized_model.features):
             if feature.kind == "cross":
                 _require_no_column(f"model.features.{index}.name", feature.name, known)
                 continue

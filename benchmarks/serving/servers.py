@@ -16,6 +16,8 @@ from benchmarks.figures import PROJECT
 from benchmarks.packages import PackageError
 from benchmarks.processes import QUIET, ProcessError, session_bytes
 
+# As `smalltowers serve` does, for whatever is measured.
+_SERVING = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 _START_SECONDS = 180
 _ASK_SECONDS = 120
 _POLL_SECONDS = 0.05
@@ -87,7 +89,7 @@ def running(module, arguments, folder) -> collections.abc.Iterator[RunningServer
             stderr=log,
             text=True,
             cwd=PROJECT,
-            env={**os.environ, **QUIET},
+            env={**os.environ, **QUIET, **_SERVING},
             start_new_session=True,
         )
         try:

@@ -130,4 +130,5 @@ class OrdinalHead(Head):
         """Falling logits of watching beyond each threshold."""
         first_B1 = self._first_logit + outputs_BK[:, :1]
         drops_BK = tf.math.softplus(self._steps[1:] + outputs_BK[:, 1:])
-        return tf.concat([first_B1, first_B1 - tf.cumsum(drops_BK, axis=1)], axis=1)
+        # Drops up to each threshold, none at the first: as a product several times as fast as a cumulative sum.
+        return first_B1 - tf.matmul(drops_BK, np.triu(np.ones([self.width - 1, self.width], np.float32), 1))

@@ -58,13 +58,11 @@ def product(inputs, kernel):
     blocks = getattr(inputs, _BLOCKS, None)
     if blocks is None:
         return tf.matmul(inputs, kernel)
+    # Rows of a kernel that are aligned in memory are not copied.
     kernels = tf.split(kernel, [block.shape[1] for block in blocks], axis=0)
-    products = []
-    for has_one_row in (False, True):
-        chosen = [pair for pair in zip(blocks, kernels, strict=True) if (pair[0].shape[0] == 1) == has_one_row]
-        of_rows, of_kernel = zip(*chosen, strict=True)
-        products.append(tf.matmul(concat_columns(list(of_rows)), tf.concat(of_kernel, axis=0)))
-    return tf.add(*products)
+    products = [tf.matmul(block, rows) for block, rows in zip(blocks, kernels, strict=True)]
+    repeated = [each for each in products if each.shape[0] == 1]
+    return tf.add_n([each for each in products if each.shape[0] != 1]) + tf.add_n(repeated)
 
 
 @keras.saving.register_keras_serializable(package="smalltowers")

@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
+from serving.model_server.known_heads import KnownHeads
+
 
 @dataclasses.dataclass(frozen=True)
 class TensorSpec:
@@ -18,6 +20,7 @@ class TensorSpec:
         array_dtype: the NumPy type of its values.
         shape: sizes, None where any is taken; None for any rank.
         shape_text: the shape as messages show it.
+        known_heads: `KnownHeads` of the tensors that came for it.
     """
 
     tensor: str
@@ -26,6 +29,7 @@ class TensorSpec:
     array_dtype: object
     shape: tuple | None
     shape_text: str
+    known_heads: KnownHeads = dataclasses.field(default_factory=KnownHeads, compare=False, repr=False)
 
     def fits(self, sizes):
         """Whether a tensor of these sizes is taken.

@@ -79,11 +79,13 @@ def input_bytes(name, content, spec, max_rows):
     Raises:
         RequestError: As of `input_array`.
     """
-    head = _parsed(predict_pb2.TensorHead, name, content)
-    shape = _checked_shape(name, head, spec, max_rows)
-    _check_content(name, head.tensor_content, spec, shape)
-    if len(head.string_val) * math.prod(shape) > _MAX_REPEATED_BYTES:
-        _check_repeated(name, _parsed(tensor_pb2.TensorProto, name, content).string_val, math.prod(shape))
+    if not spec.known_heads.has(content):
+        head = _parsed(predict_pb2.TensorHead, name, content)
+        shape = _checked_shape(name, head, spec, max_rows)
+        _check_content(name, head.tensor_content, spec, shape)
+        if len(head.string_val) * math.prod(shape) > _MAX_REPEATED_BYTES:
+            _check_repeated(name, _parsed(tensor_pb2.TensorProto, name, content).string_val, math.prod(shape))
+        spec.known_heads.learn(content, head)
     return np.array(content, object)
 
 

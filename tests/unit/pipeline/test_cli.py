@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,14 @@ from click.testing import CliRunner
 from pipeline.cli import cli
 
 COMMANDS = ("compare", "compile", "demo", "fetch", "rank", "report", "run", "serve", "simulate", "skew")
+ARITHMETIC = "TF_ENABLE_ONEDNN_OPTS"
+
+
+@pytest.fixture(autouse=True)
+def arithmetic(monkeypatch):
+    """The variable by which TensorFlow chooses its arithmetic, not set; what a command sets ends with the test."""
+    monkeypatch.setenv(ARITHMETIC, "")
+    monkeypatch.delenv(ARITHMETIC)
 
 
 def smalltowers(*arguments):
@@ -37,6 +46,15 @@ def test_every_command_has_help(command):
     assert cli.commands[command].help in " ".join(result.output.split())
     options = [p for p in cli.commands[command].params if isinstance(p, click.Option) and p.name != "help"]
     assert all(option.help or option.required for option in options)
+
+
+@pytest.mark.parametrize(("command", "wanted"), [("run", "0"), ("demo", "0"), ("serve", "1")])
+def test_a_service_multiplies_by_the_faster_library(command, wanted, monkeypatch):
+    CliRunner().invoke(cli, [command, "--help"])
+    assert os.environ[ARITHMETIC] == wanted
+    monkeypatch.setenv(ARITHMETIC, "as the user says")
+    CliRunner().invoke(cli, [command, "--help"])
+    assert os.environ[ARITHMETIC] == "as the user says"
 
 
 def test_error_of_the_user_is_one_line():

@@ -39,9 +39,22 @@ def test_features_may_read_the_past(write, tree):
     sized = load(write(tree)).sized_model.features
     assert [(feature.name, getattr(feature, "size", None)) for feature in sized] == [
         ("user_history", 15),
-        ("item_age_hours", None),
         ("last_items", None),
+        ("item_age_hours", None),
     ]
+
+
+def test_what_differs_by_candidate_is_read_last(write, tree):
+    names = ("item_id", "user_history", "item_age_hours", "surface")
+    tree["model"]["features"] = [
+        {"kind": "numeric" if name.endswith(("history", "hours")) else "categorical", "name": name} for name in names
+    ]
+    tree["model"]["features"].append({"kind": "cross", "name": "both", "of": ["surface", "item_id"], "hash_buckets": 10})
+    tree["model"]["features"].append({"kind": "sequence", "name": "last_items", "dimension": 4})
+    config = load(write(tree))
+    assert [feature.name for feature in config.model.features[:4]] == list(names)
+    read = [feature.name for feature in config.sized_model.features]
+    assert read == ["user_history", "surface", "last_items", "item_id", "item_age_hours", "both"]
 
 
 def test_resolved_configuration_survives_json(write, tree):
