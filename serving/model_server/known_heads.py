@@ -1,4 +1,4 @@
-"""Heads of tensors that were looked at before: a client says the same of an input in every request, and then sends its values."""
+"""Heads of tensors that were looked at before: of an input, requests say the same again and again before its values."""
 
 from google.protobuf.message import DecodeError
 
