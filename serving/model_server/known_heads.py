@@ -41,20 +41,26 @@ class KnownHeads:
             content: bytes of a `TensorProto`.
             message: the `TensorHead` that was read of them.
         """
-        values = message.tensor_content or message.string_val
-        if len(content) - len(values) > _MAX_BYTES:
-            return
-        is_numeric = bool(message.tensor_content)
-        field = predict_pb2.TensorHead(**{"tensor_content" if is_numeric else "string_val": values}).SerializeToString()
-        field = field or _EMPTY_STRING
-        before = content[: len(content) - len(field)]
-        if before + field != content:
-            return
-        try:
-            # A message by itself: so what follows is a field of its own, whatever its values are.
-            whole_message(predict_pb2.TensorHead, before)
-        except DecodeError:
-            return
-        if len(self._head_by_length) >= _MAX_KNOWN:
-            self._head_by_length.clear()
-        self._head_by_length[len(content)] = content[: len(content) - len(values)]
+        head = _head_of(content, message)
+        if head is not None:
+            if len(self._head_by_length) >= _MAX_KNOWN:
+                self._head_by_length.clear()
+            self._head_by_length[len(content)] = head
+
+
+def _head_of(content, message):
+    """What stands before the last field if that is one of bytes, its tag and length included; None if there is no such head."""
+    values = message.tensor_content or message.string_val
+    if len(content) - len(values) > _MAX_BYTES:
+        return None
+    name = "tensor_content" if message.tensor_content else "string_val"
+    field = predict_pb2.TensorHead(**{name: values}).SerializeToString() or _EMPTY_STRING
+    before = content[: len(content) - len(field)]
+    if before + field != content:
+        return None
+    try:
+        # A message by itself: so what follows is a field of its own, whatever its values are.
+        whole_message(predict_pb2.TensorHead, before)
+    except DecodeError:
+        return None
+    return content[: len(content) - len(values)]
