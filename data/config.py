@@ -240,6 +240,11 @@ class DataConfig(FrozenConfig):
                     f"history.sequences.{index}.column must be item_id or a string column of data.item_columns. "
                     f"Received: {sequence.column}"
                 )
+        duration = self.history.duration
+        if duration is not None and self.item_columns.get(duration.column) not in (ColumnType.INT, ColumnType.FLOAT):
+            raise ValueError(
+                f"history.duration.column must be a numeric column of data.item_columns. Received: {duration.column}"
+            )
         if self.history.published_column not in (None, *self.item_columns):
             raise ValueError(
                 f"history.published_column must be a column of data.item_columns. Received: {self.history.published_column}"

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 import pydantic
 
 from data.columns import aggregate_column
+from data.history.signals import checked_measure, watched_least
 from data.source_config import FrozenConfig
 
 Window = Annotated[str, pydantic.Field(pattern=r"^([1-9]\d*[hd]|all)$")]
-Measure = Literal["impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"]
+Measure = Annotated[str, pydantic.AfterValidator(checked_measure)]
 
 
 class AggregateConfig(FrozenConfig):
@@ -18,7 +19,9 @@ class AggregateConfig(FrozenConfig):
         key: "user_id", "item_id" or a column of items; or "user_id" and a column of items or of the context.
         name: of the column; None for one made of the key, as `user_tag_history`. A key of several aggregates needs names.
         windows: trailing windows, as "12h", "7d" or "all".
-        measures: impressions, smoothed rates per impression, smoothed mean watch time per impression.
+        measures: impressions; smoothed rates per impression (click_rate, long_watch_rate, satisfaction_rate, like_rate and so
+            on by kind of engagement, watched_3s_rate and so on by seconds, watched_90pct_rate and so on by the item's
+            duration); smoothed means per impression (watch_seconds, and log_watch, of the logarithm of 1 + seconds).
         refresh_hours: as of `HistoryConfig`, of this aggregate alone; None for that of all.
     """
 
@@ -56,6 +59,18 @@ class SequenceConfig(FrozenConfig):
     refresh_hours: float | None = pydantic.Field(None, ge=0)
 
 
+class DurationConfig(FrozenConfig):
+    """Where the duration of an item stands.
+
+    Attributes:
+        column: numeric item column; an item without it, or with nothing above 0, is never watched to any percentage.
+        seconds_per_unit: seconds in 1 of the column, .001 for milliseconds.
+    """
+
+    column: str
+    seconds_per_unit: float = pydantic.Field(1.0, gt=0)
+
+
 class HistoryConfig(FrozenConfig):
     """Features of the past. For an impression at time t only what happened before t - delay counts.
 
@@ -66,9 +81,10 @@ class HistoryConfig(FrozenConfig):
             sequence may have its own; ages follow this one.
         aggregates: counts and smoothed rates.
         sequences: the user's last items or categories.
-        prior: by measure (click_rate, long_watch_rate, satisfaction_rate, watch_seconds), its value without any history.
+        prior: by measure but impressions, its value without any history; 0 where absent.
         prior_impressions: how many impressions the prior weighs.
         long_watch_seconds: total watch time of an impression from which on it was watched long.
+        duration: of items, for measures by percentage; None where there are none.
         has_ages: whether the columns `item_age_hours` and `user_idle_hours` (since the user's last impression) are added.
         published_column: item column with the time of publication (ISO 8601, or a number in ms); None counts an item's age
             from its first impression in the logs.
@@ -78,9 +94,10 @@ class HistoryConfig(FrozenConfig):
     refresh_hours: float = pydantic.Field(0.0, ge=0)
     aggregates: tuple[AggregateConfig, ...] = (AggregateConfig(key=("user_id",)), AggregateConfig(key=("item_id",)))
     sequences: tuple[SequenceConfig, ...] = ()
-    prior: dict[Literal["click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"], float] = {}
+    prior: dict[Measure, float] = {}
     prior_impressions: float = pydantic.Field(20.0, gt=0)
     long_watch_seconds: float = pydantic.Field(18.0, gt=0)
+    duration: DurationConfig | None = None
     has_ages: bool = True
     published_column: str | None = None
 
@@ -105,8 +122,18 @@ class HistoryConfig(FrozenConfig):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _percentages_have_durations(self):
+        for index, measure in ((index, one) for index, each in enumerate(self.aggregates) for one in each.measures):
+            _, is_percent = watched_least(measure) or (0, False)
+            if is_percent and self.duration is None:
+                raise ValueError(f"aggregates.{index}.measures need history.duration for {measure}. Received: none")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _prior_is_a_rate(self):
         for measure, value in self.prior.items():
+            if measure == "impressions":
+                raise ValueError("prior must be of rates and means. Received: impressions")
             if value < 0 or (measure.endswith("_rate") and value > 1):
                 raise ValueError(f"prior.{measure} must be a rate within 0 and 1, or seconds from 0. Received: {value}")
         return self

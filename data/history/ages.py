@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.history.facts import Signal
+from data.history.signals import Signal
 from data.history.timeline import Timeline, encoded
 
 _MS_PER_HOUR = 3_600_000

@@ -3,7 +3,8 @@
 import numpy as np
 
 from data.columns import aggregate_entries
-from data.history.facts import SIGNAL_BY_MEASURE, STEPS_PER_UNIT, Signal, steps_of
+from data.history.facts import STEPS_PER_UNIT, steps_of
+from data.history.signals import Signal, signal_by_measure
 from data.history.timeline import LONG_AGO_US, US_PER_HOUR, Timeline
 
 _HOURS_BY_UNIT = {"h": 1, "d": 24}
@@ -21,7 +22,7 @@ def aggregate_features(facts, fact_codes, query_codes, query_cutoffs, aggregate,
         query_codes: (queries,) int64, keys of the same code; -1 has the empty aggregate.
         query_cutoffs: (queries,) int64, microseconds since 1970, UTC, from `data.history.timeline.cutoffs`.
         aggregate: `data.history_config.AggregateConfig`; windows and measures are read.
-        history: `data.history_config.HistoryConfig`; priors are read.
+        history: `data.history_config.HistoryConfig`; priors and the numbers of signals are read.
 
     Returns:
         (queries, entries) float32 in the order of `data.columns.aggregate_entries`.
@@ -32,7 +33,8 @@ def aggregate_features(facts, fact_codes, query_codes, query_cutoffs, aggregate,
     timeline = Timeline(fact_codes, np.asarray(facts["at"]))
     walk = timeline.walk(query_codes, query_cutoffs)
     codes, cutoffs = query_codes[walk], query_cutoffs[walk]
-    totals_by_signal = _running_totals(facts, timeline, aggregate.measures)
+    signals = signal_by_measure(history)
+    totals_by_signal = _running_totals(facts, timeline, {Signal.IMPRESSION, *(signals[each] for each in aggregate.measures)})
     until = timeline.count_before(codes, cutoffs)
 
     features = np.empty((len(aggregate_entries(aggregate)), len(codes)), np.float32)
@@ -45,19 +47,19 @@ def aggregate_features(facts, fact_codes, query_codes, query_cutoffs, aggregate,
             next(entries)[:] = (
                 num_impressions
                 if measure == "impressions"
-                else _smoothed(sums[SIGNAL_BY_MEASURE[measure]], num_impressions, history.prior.get(measure, 0.0), history)
+                else _smoothed(sums[signals[measure]], num_impressions, history.prior.get(measure, 0.0), history)
             )
     unsorted = np.empty((len(codes), len(features)), np.float32)
     unsorted[walk] = features.T
     return unsorted
 
 
-def _running_totals(facts, timeline, measures):
+def _running_totals(facts, timeline, wanted):
     """Steps of each signal before the first, second, ... fact of the timeline, and after the last."""
     signals = np.asarray(facts["signal"])[timeline.order]
     steps = steps_of(np.asarray(facts["amount"]).astype(np.float64))[timeline.order]
     totals_by_signal = {}
-    for signal in {Signal.IMPRESSION, *(SIGNAL_BY_MEASURE[measure] for measure in measures)}:
+    for signal in wanted:
         totals_by_signal[signal] = np.zeros(len(steps) + 1, np.int64)
         np.cumsum(np.where(signals == signal, steps, 0), out=totals_by_signal[signal][1:])
     return totals_by_signal

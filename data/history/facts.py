@@ -4,34 +4,14 @@ Amounts add up in whole steps of 2^-20 (a millionth of a second, of a satisfied 
 any order and in any partition, which sums of floats are not.
 """
 
-import enum
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.history.signals import LOG_WATCH, Signal, engagement_kind, further_signals, signal_by_measure, watched_least
 from data.history.timeline import Timeline, encoded
 from data.labels import KINDS, is_satisfied, kind_codes, microseconds_of
 from data.schema import GRADED, EngagementKind
-
-
-class Signal(enum.IntEnum):
-    """What a fact tells of its impression."""
-
-    IMPRESSION = 0
-    CLICK = 1
-    LONG_WATCH = 2
-    SATISFACTION = 3
-    WATCH_SECONDS = 4
-
-
-SIGNAL_BY_MEASURE = {
-    "impressions": Signal.IMPRESSION,
-    "click_rate": Signal.CLICK,
-    "long_watch_rate": Signal.LONG_WATCH,
-    "satisfaction_rate": Signal.SATISFACTION,
-    "watch_seconds": Signal.WATCH_SECONDS,
-}
 
 FACT_SCHEMA = pa.schema(
     [
@@ -65,6 +45,9 @@ def facts_of(rows, events, config):
     An impression counts 1 at its time; a click 1 at the first click; a long watch 1 at the play that brings the
     impression's watch time to `long_watch_seconds`; a play its seconds. Satisfaction counts 1 at the first moment at which
     the mix of signals so far reaches the threshold; graded, it counts at each event by how much the grade rises or falls.
+    Further measures of the history: of `watched_<seconds>s_rate` as a long watch; of `watched_<percent>pct_rate` likewise,
+    by the item's duration, without which it never counts; of `log_watch` at each play by how much the logarithm of 1 +
+    seconds rises; of `like_rate` and the like 1 at the first such event.
     Nothing counts before its own impression. What happens at the same moment counts together, so no fact depends on the
     order of events.
 
@@ -86,18 +69,20 @@ def facts_of(rows, events, config):
     seconds = _floats(events["watch_seconds"], 0.0)[order]
     scores = _floats(events["score"], np.nan)[order]
 
-    clicks = np.flatnonzero(kinds == KINDS.index(EngagementKind.CLICK.value))
-    clicks = clicks[_is_first(row[clicks])]
     plays = np.flatnonzero(kinds == KINDS.index(EngagementKind.PLAY.value))
-    watched = _long_watches(row[plays], at[plays], seconds[plays], config.history.long_watch_seconds)
+    watches = _Watches(row[plays], at[plays], seconds[plays])
     satisfied = _satisfactions(row, at, kinds, scores, config.satisfaction)
     facts = pa.concat_tables(
         [
             _facts(np.arange(rows.num_rows), Signal.IMPRESSION, impressed_at),
-            _facts(row[clicks], Signal.CLICK, at[clicks]),
-            _facts(row[plays][watched], Signal.LONG_WATCH, at[plays][watched]),
+            _first_events((row, at, kinds), EngagementKind.CLICK, Signal.CLICK),
+            watches.reaching(config.history.long_watch_seconds, Signal.LONG_WATCH),
             satisfied,
             _facts(row[plays], Signal.WATCH_SECONDS, at[plays], seconds[plays]),
+            *(
+                _further_facts(measure, signal, rows, (row, at, kinds), watches, config.history)
+                for measure, signal in further_signals(config.history).items()
+            ),
         ]
     )
     # Whoever sorts them by key and time later finds half of the work done.
@@ -168,7 +153,8 @@ def keyed_facts(rows, facts, column, config):
         ValueError: If the column is not one of `keyed_columns`.
     """
     measures = {measure for aggregate in keyed_aggregates(column, config.history) for measure in aggregate.measures}
-    wanted = {Signal.IMPRESSION, *(SIGNAL_BY_MEASURE[measure] for measure in measures)}
+    signals = signal_by_measure(config.history)
+    wanted = {Signal.IMPRESSION, *(signals[measure] for measure in measures)}
     codes, values = encoded(rows[column])
     codes = codes[np.asarray(facts["row"])]
     kept = np.flatnonzero((codes >= 0) & np.isin(np.asarray(facts["signal"]), list(wanted)))
@@ -203,11 +189,57 @@ def _running_totals(row, amounts):
     return totals - (totals - amounts)[starts]
 
 
-def _long_watches(row, at, seconds, long_watch_seconds):
-    """Indexes of the plays, sorted by row and time, at whose moment a row's watch time reaches the threshold."""
-    reached = _running_totals(row, steps_of(seconds)) >= steps_of(long_watch_seconds)
-    reached = np.flatnonzero(reached & _is_last_of_moment(row, at))
-    return reached[_is_first(row[reached])]
+class _Watches:
+    """Plays, sorted by row and time, and the watch time of a row up to each of them."""
+
+    def __init__(self, row, at, seconds):
+        self._row, self._at = row, at
+        self._totals = _running_totals(row, steps_of(seconds))
+        # What happens at one moment counts together.
+        self._ends = np.flatnonzero(_is_last_of_moment(row, at))
+
+    def reaching(self, seconds, signal):
+        """Facts of the moments at which rows have been watched for so long; seconds may differ by row."""
+        steps = np.where(np.isfinite(seconds), steps_of(seconds), np.iinfo(np.int64).max)
+        reached = self._ends[self._totals[self._ends] >= (steps[self._row[self._ends]] if steps.ndim else steps)]
+        reached = reached[_is_first(self._row[reached])]
+        return _facts(self._row[reached], signal, self._at[reached])
+
+    def rises_of_logarithm(self, signal):
+        """Facts of by how much the logarithm of 1 + seconds rises."""
+        logarithms = np.log1p(self._totals[self._ends] / STEPS_PER_UNIT)
+        return _changes(self._row[self._ends], signal, self._at[self._ends], steps_of(logarithms))
+
+
+def _further_facts(measure, signal, rows, events, watches, history):
+    if measure == LOG_WATCH:
+        return watches.rises_of_logarithm(signal)
+    least = watched_least(measure)
+    if least is None:
+        return _first_events(events, engagement_kind(measure), signal)
+    amount, is_percent = least
+    return watches.reaching(amount / 100 * _durations(rows, history) if is_percent else amount, signal)
+
+
+def _durations(rows, history):
+    """Seconds of every row's item; infinite where nobody knows."""
+    durations = _floats(rows[history.duration.column], np.nan) * history.duration.seconds_per_unit
+    return np.where(durations > 0, durations, np.inf)
+
+
+def _first_events(events, kind, signal):
+    """Facts of the first events of a kind, of the rows, times and kinds of engagements sorted by row and time."""
+    row, at, kinds = events
+    chosen = np.flatnonzero(kinds == KINDS.index(kind.value))
+    chosen = chosen[_is_first(row[chosen])]
+    return _facts(row[chosen], signal, at[chosen])
+
+
+def _changes(row, signal, at, steps):
+    """Facts of by how much an amount of a row, which begins at 0, changes from one entry to the next."""
+    before = np.where(_is_first(row), 0, np.concatenate([steps[:1], steps[:-1]]))
+    changed = np.flatnonzero(steps != before)
+    return _facts(row[changed], signal, at[changed], (steps - before)[changed] / STEPS_PER_UNIT)
 
 
 def _satisfactions(row, at, kinds, scores, satisfaction):
@@ -232,11 +264,7 @@ def _satisfactions(row, at, kinds, scores, satisfaction):
         reached = np.flatnonzero(is_satisfied(mix, satisfaction))
         reached = reached[_is_first(row[reached])]
         return _facts(row[reached], Signal.SATISFACTION, at[reached])
-    grades = steps_of(np.clip(mix, 0.0, 1.0))
-    before = np.where(_is_first(row), 0, np.concatenate([grades[:1], grades[:-1]]))
-    changed = np.flatnonzero(grades != before)
-    rises = (grades - before)[changed] / STEPS_PER_UNIT
-    return _facts(row[changed], Signal.SATISFACTION, at[changed], rises)
+    return _changes(row, Signal.SATISFACTION, at, steps_of(np.clip(mix, 0.0, 1.0)))
 
 
 def _highest_scores(row, is_survey, scores):

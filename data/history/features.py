@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 from data.columns import ITEM_AGE_HOURS, USER_IDLE_HOURS, VECTOR, aggregate_column, empty_aggregate, history_fields
 from data.history.ages import first_impressed_at_ms, hours_between, last_impressed_at_ms, milliseconds, published_at_ms
 from data.history.aggregates import aggregate_features
-from data.history.facts import Signal, counts_item_age, keyed_aggregates, keyed_columns
+from data.history.facts import counts_item_age, keyed_aggregates, keyed_columns
 from data.history.sequences import sequence_features
+from data.history.signals import Signal
 from data.history.timeline import cutoffs, key_codes
 from data.labels import microseconds_of
 

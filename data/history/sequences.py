@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.history.facts import Signal
+from data.history.signals import Signal
 from data.history.timeline import Timeline, encoded
 
 

@@ -2,9 +2,12 @@
 
 import datetime
 import functools
+import math
 import struct
 import zoneinfo
 from fractions import Fraction
+
+import numpy as np
 
 HOUR_US = 3_600_000_000
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -14,6 +17,44 @@ SIGNAL_BY_MEASURE = {
     "satisfaction_rate": "satisfaction",
     "watch_seconds": "watch_seconds",
 }
+KINDS = ("like", "follow", "comment", "share", "profile_visit", "hide")
+
+
+def further_measures(history):
+    return {measure for one in history.aggregates for measure in one.measures} - {*SIGNAL_BY_MEASURE, "impressions"}
+
+
+def further_facts(index, row, own, measure, history):
+    """Facts of one impression; of these measures the signal is called as the measure."""
+    plays = sorted({event["engaged_at"] for event in own if event["kind"] == "play"})
+    totals = {
+        moment: sum(in_steps(each["watch_seconds"]) for each in own if each["kind"] == "play" and each["engaged_at"] <= moment)
+        for moment in plays
+    }
+    if measure == "log_watch":
+        before = Fraction(0)
+        for moment, total in totals.items():
+            level = in_steps(math.log1p(total))
+            if level != before:
+                yield index, measure, moment, level - before
+            before = level
+        return
+    kind = measure.removesuffix("_rate")
+    if kind in KINDS:
+        moments = [event["engaged_at"] for event in own if event["kind"] == kind]
+    else:
+        least = measure.removeprefix("watched_").removesuffix("_rate")
+        if least.endswith("pct"):
+            if not (row["duration"] and row["duration"] > 0):
+                return
+            # As the column holds it: a float of 32 bits.
+            duration = np.float64(np.float32(row["duration"])) * history.duration.seconds_per_unit
+            seconds = in_steps(float(int(least[:-3]) / 100 * duration))
+        else:
+            seconds = int(least[:-1])
+        moments = [moment for moment, total in totals.items() if total >= seconds]
+    if moments:
+        yield index, measure, min(moments), Fraction(1)
 
 
 def in_steps(amount):
@@ -59,6 +100,8 @@ def facts(rows, events, config):
         for event in own:
             if event["kind"] == "play":
                 found.append((index, "watch_seconds", event["engaged_at"], Fraction(event["watch_seconds"])))
+        for measure in further_measures(config.history):
+            found += further_facts(index, row, own, measure, config.history)
     return found
 
 
@@ -100,7 +143,7 @@ def aggregate(known, before, aggregate, history):
             if measure == "impressions":
                 numbers.append(float(num_impressions))
                 continue
-            amount = sum(in_steps(amount) for signal, _, amount in inside if signal == SIGNAL_BY_MEASURE[measure])
+            amount = sum(in_steps(amount) for signal, _, amount in inside if signal == SIGNAL_BY_MEASURE.get(measure, measure))
             weight = Fraction(history.prior_impressions)
             prior = Fraction(history.prior.get(measure, 0.0))
             numbers.append(float((amount + prior * weight) / (num_impressions + weight)))

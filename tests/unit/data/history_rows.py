@@ -73,8 +73,9 @@ AGGREGATES = [
     {"key": ["user_id", "tag"], "windows": ["3h", "all"], "measures": ["click_rate", "impressions"]},
     {"key": ["item_id"], "windows": ["999999999d", "1h"], "measures": ["impressions", "satisfaction_rate"]},
     {"key": ["author_id"], "windows": ["4h"], "measures": ["watch_seconds", "long_watch_rate"]},
+    {"key": ["tag"], "windows": ["all"], "measures": ["like_rate", "log_watch", "watched_3s_rate", "watched_50pct_rate"]},
     {"key": ["user_id", "surface"], "windows": ["all"], "measures": ["impressions", "click_rate"]},
-    {"key": ["user_id", "duration_bucket"], "windows": ["5h", "all"], "measures": ["watch_seconds"]},
+    {"key": ["user_id", "duration_bucket"], "windows": ["5h", "all"], "measures": ["watch_seconds", "log_watch", "hide_rate"]},
     {"key": ["user_id"], "name": "user_session", "windows": ["1h"], "measures": ["impressions"]},
     {"key": ["item_id"], "name": "clicks_of_item", "windows": ["all"], "measures": ["click_rate"]},
     {"key": ["user_id", "tag"], "name": "tags_today", "windows": ["1d"], "measures": ["impressions"]},
@@ -89,9 +90,10 @@ SEQUENCES = [
 HISTORY = {
     "aggregates": AGGREGATES,
     "sequences": SEQUENCES,
-    "prior": {"click_rate": 0.3, "watch_seconds": 7.1, "satisfaction_rate": 0.037},
+    "prior": {"click_rate": 0.3, "watch_seconds": 7.1, "satisfaction_rate": 0.037, "log_watch": 1.3, "like_rate": 0.02},
     "prior_impressions": 3.7,
     "long_watch_seconds": 10.0,
+    "duration": {"column": "duration", "seconds_per_unit": 1.5},
 }
 
 

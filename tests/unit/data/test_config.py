@@ -64,6 +64,21 @@ def test_pure_modules_load_no_framework():
             {"history": {"aggregates": [{"key": ["user_id"], "name": "s"}], "sequences": [{"name": "a"}, {"name": "s"}]}},
             r"sequences.1.name must be given, and no other column's. Received: the column s twice",
         ),
+        (
+            {"history": {"aggregates": [{"key": ["user_id"], "measures": ["ctr"]}]}},
+            r"must be one of .*share_rate.* Received: ctr",
+        ),
+        ({"history": {"aggregates": [{"key": ["user_id"], "measures": ["watched_0s_rate"]}]}}, r"Received: watched_0s_rate"),
+        ({"history": {"aggregates": [{"key": ["user_id"], "measures": ["survey_rate"]}]}}, r"Received: survey_rate"),
+        (
+            {"history": {"aggregates": [{"key": ["user_id"], "measures": ["watched_90pct_rate"]}]}},
+            r"aggregates.0.measures need history.duration for watched_90pct_rate. Received: none",
+        ),
+        (
+            {"history": {"duration": {"column": "tag"}}, "item_columns": {"tag": "string"}},
+            r"history.duration.column must be a numeric column of data.item_columns. Received: tag",
+        ),
+        ({"history": {"prior": {"impressions": 3.0}}}, r"prior must be of rates and means. Received: impressions"),
         ({"history": {"aggregates": [{"key": ["user_id"], "name": "click"}]}}, r"must not bear .* Received: click"),
         ({"history": {"aggregates": [{"key": ["user_id"], "name": "a-b"}]}}, r"aggregates.0.name\n.*pattern"),
         (

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.history.facts import FACT_SCHEMA, Signal, facts_of, keyed_columns, keyed_facts, steps_of
+from data.history.facts import FACT_SCHEMA, facts_of, keyed_columns, keyed_facts, steps_of
+from data.history.signals import Signal, further_signals
 from tests.unit.data import history_oracle as oracle
 from tests.unit.data.history_rows import at, configs, data_config, event, event_table, logs, row, row_table
 
@@ -14,7 +15,9 @@ from tests.unit.data.history_rows import at, configs, data_config, event, event_
 def told(rows, events, config):
     facts = facts_of(row_table(rows), event_table(events), config)
     assert facts.schema == FACT_SCHEMA
-    return [(one["row"], Signal(one["signal"]).name.lower(), one["at"], one["amount"]) for one in facts.to_pylist()]
+    names = {signal.value: signal.name.lower() for signal in Signal}
+    names |= {number: measure for measure, number in further_signals(config.history).items()}
+    return [(one["row"], names[one["signal"]], one["at"], one["amount"]) for one in facts.to_pylist()]
 
 
 def of_signal(events, signal, **keys):
@@ -43,8 +46,8 @@ def test_the_order_of_rows_and_events_does_not_matter(log, config, chance):
 def test_facts_come_by_time():
     log = [row("a", 5), row("b", 1)], [event(0, "click", 3), event(1, "play", 9, watch_seconds=1.0)]
     moments = [moment for _, _, moment, _ in told(*log, data_config())]
-    # The click precedes its impression, where a clock was wrong; it counts from then on.
-    assert moments == [at(1), at(5), at(5), at(9)]
+    # The click precedes its impression, where a clock was wrong; it counts from then on. The play counts by two measures.
+    assert moments == [at(1), at(5), at(5), at(9), at(9)]
 
 
 def test_only_the_first_click_counts():
@@ -81,6 +84,39 @@ def test_a_grade_counts_by_its_rises_and_falls():
     assert of_signal(events[::2], "satisfaction", satisfaction=satisfaction) == [(at(1), 0.75), (at(3), -0.5)]
 
 
+WATCHES = [
+    event(0, "play", 1, watch_seconds=2.0),
+    event(0, "play", 2, watch_seconds=5.0),
+    event(0, "like", 3),
+    event(0, "like", 4),
+]
+
+
+@pytest.mark.parametrize(
+    ("measure", "wanted"),
+    [
+        ("watched_2s_rate", [(at(1), 1.0)]),
+        ("watched_7s_rate", [(at(2), 1.0)]),
+        ("watched_8s_rate", []),
+        # Of the 5 units of a second and a half that the item lasts.
+        ("watched_25pct_rate", [(at(1), 1.0)]),
+        ("watched_90pct_rate", [(at(2), 1.0)]),
+        ("watched_100pct_rate", []),
+        ("like_rate", [(at(3), 1.0)]),
+        ("hide_rate", []),
+        ("log_watch", [(at(1), pytest.approx(np.log(3), abs=1e-6)), (at(2), pytest.approx(np.log(8 / 3), abs=1e-6))]),
+    ],
+)
+def test_further_measures_count_when_they_come_true(measure, wanted):
+    aggregates = [{"key": ["user_id"], "measures": [measure]}]
+    assert of_signal(WATCHES, measure, aggregates=aggregates) == wanted
+
+
+def test_a_history_has_only_the_facts_that_it_counts():
+    names = {name for _, name, _, _ in told([row("a")], WATCHES, data_config(aggregates=[{"key": ["user_id"]}]))}
+    assert names == {"impression", "satisfaction", "watch_seconds"}
+
+
 def test_sums_of_steps_do_not_depend_on_their_order():
     amounts = np.random.default_rng(0).exponential(20.0, 10_000)
     permuted = np.random.default_rng(1).permutation(amounts)
@@ -113,7 +149,7 @@ def test_keys_keep_their_type():
 
 
 def test_keyed_columns_are_those_of_the_item_side():
-    assert keyed_columns(data_config().history) == ("item_id", "author_id", "duration_bucket")
+    assert keyed_columns(data_config().history) == ("item_id", "author_id", "tag", "duration_bucket")
     alone = [{"key": ["user_id"]}]
     assert keyed_columns(data_config(aggregates=alone).history) == ("item_id",)
     assert keyed_columns(data_config(aggregates=alone, has_ages=False).history) == ()
@@ -123,8 +159,8 @@ def test_keyed_columns_are_those_of_the_item_side():
 def test_a_column_without_features_is_refused():
     rows = row_table([row("a")])
     facts = facts_of(rows, event_table([]), data_config())
-    with pytest.raises(ValueError, match=r"column must be one of \('item_id', .*\)\. Received: tag"):
-        keyed_facts(rows, facts, "tag", data_config())
+    with pytest.raises(ValueError, match=r"column must be one of \('item_id', .*\)\. Received: surface"):
+        keyed_facts(rows, facts, "surface", data_config())
 
 
 def test_many_rows_give_the_same_facts_as_each_row_alone():
