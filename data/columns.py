@@ -1,5 +1,6 @@
 """The columns of labelled rows for a configuration: names, types, and what each number of a history column means."""
 
+import functools
 import re
 
 import pyarrow as pa
@@ -126,6 +127,7 @@ def candidate_columns(config):
     return tuple(names)
 
 
+@functools.lru_cache(maxsize=4_096)
 def input_name(column):
     """Name of a column as an input of a served signature, where names are letters, digits and "_", a letter first.
 

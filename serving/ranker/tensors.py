@@ -23,6 +23,8 @@ TYPES = {
     types_pb2.DT_INT64: (np.dtype("<i8"), np.iinfo(np.int64).min, numbers.Integral, "an integer of 64 bits"),
     types_pb2.DT_FLOAT: (np.dtype("<f4"), np.nan, numbers.Real, "a number"),
 }
+# Of values that need no look; integers might have too many bits.
+_PLAIN_TYPES = {types_pb2.DT_STRING: str, types_pb2.DT_INT64: None, types_pb2.DT_FLOAT: float}
 
 
 class InputSpec(NamedTuple):
@@ -75,14 +77,19 @@ def array_of(name, values, spec):
     Raises:
         FeatureValueError: If a value is not of the type or the length that was asked for.
     """
-    _, _, type_, wanted = TYPES[spec.dtype]
+    dtype, _, type_, wanted = TYPES[spec.dtype]
+    of_fn = _string_piece if spec.has_pieces else bytes
+    if len(values) == 1 and spec.rank == 1 and type(values[0]) is _PLAIN_TYPES[spec.dtype]:
+        # Most of a request: what the user is, value by value.
+        array = np.empty(1, dtype)
+        array[0] = of_fn(values[0].encode()) if type_ is str else values[0]
+        return array
     rows = [[] if value is None else list(value) if isinstance(value, LISTS) else [value] for value in values]
     size = max(map(len, rows), default=0) if spec.size is None else spec.size
     entries = [entry for row in rows for entry in row]
     if not all(issubclass(each, type_) for each in set(map(type, entries))):
         raise FeatureValueError(f"feature {name} must hold {wanted}. Received: {_first_other(entries, type_)!r}")
     if spec.dtype == types_pb2.DT_STRING:
-        of_fn = _string_piece if spec.has_pieces else bytes
         rows = [[of_fn(entry.encode()) for entry in row] for row in rows]
     array = _all_missing((len(rows), size), spec)
     for place, row in enumerate(rows):
