@@ -43,6 +43,22 @@ class PairHistory(NamedTuple):
         rows = map(self.row_by_value.get, values, itertools.repeat(len(self.numbers) - 1))
         return self.numbers.take(np.fromiter(rows, np.int64), axis=0)
 
+    def of_codes(self, codes, code_by_value):
+        """Numbers with several values of a column whose values are numbered.
+
+        Args:
+            codes: (values,) int.
+            code_by_value: number of every value that there is.
+
+        Returns:
+            (values, entries) float32 array.
+        """
+        row_by_code = np.full(len(code_by_value), len(self.numbers) - 1)
+        for value, row in self.row_by_value.items():
+            if value in code_by_value:
+                row_by_code[code_by_value[value]] = row
+        return self.numbers.take(row_by_code[codes], axis=0)
+
 
 class Pair(NamedTuple):
     """One history of users with the values of a column, wherever it lies.

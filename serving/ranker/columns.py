@@ -53,6 +53,7 @@ class ColumnEncoder:
         self._values_by_column = {}
         self._array_by_column = {}
         self._times_by_column = {}
+        self._codes_by_column = {}
         names = (ITEM_AGE_HOURS, *tables.item_columns, *(pair.vector for pair in tables.pairs))
         self._candidate_column_by_input = {input_name(name): name for name in names}
         self._pair_by_vector = {pair.vector: (place, pair) for place, pair in enumerate(tables.pairs)}
@@ -72,6 +73,9 @@ class ColumnEncoder:
         for name in list(other._times_by_column):
             if name in self._tables.item_columns:
                 self._times(name)
+        for name in list(other._codes_by_column):
+            if name in self._tables.item_columns:
+                self._codes(name)
 
     def encode(self, specs, user_id, item_ids, context, features, now_ms, user=None, item_rows=None):
         """Tensors of one user and the candidates; what goes before what is as in `ExampleEncoder.encode`.
@@ -196,17 +200,20 @@ class ColumnEncoder:
     def _histories(self, pair, history, candidates):
         """(candidates, entries) numbers of the user with each candidate's value, given ones first."""
         request = candidates.request
+        own = request.by_item.get(pair.column, {})
+        if pair.column not in request.shared and pair.column in self._tables.item_columns and not own:
+            codes, code_by_value = self._codes(pair.column)
+            return history.of_codes(codes[candidates.rows], code_by_value)
         if pair.column in request.shared:
             halves = [half_of_pair(pair, request.shared)] * len(candidates.item_ids)
         elif pair.column in self._tables.item_columns:
-            halves = map(self._values(pair.column).__getitem__, candidates.rows.tolist())
+            halves = list(map(self._values(pair.column).__getitem__, candidates.rows.tolist()))
         else:
             halves = [None] * len(candidates.item_ids)
-        if own := request.by_item.get(pair.column):
-            halves = [
-                half_of_pair(pair, {pair.column: own[item_id]}) if item_id in own else half
-                for item_id, half in zip(candidates.item_ids, halves, strict=True)
-            ]
+        halves = [
+            half_of_pair(pair, {pair.column: own[item_id]}) if item_id in own else half
+            for item_id, half in zip(candidates.item_ids, halves, strict=True)
+        ]
         return history.of_all(halves)
 
     def _item_array(self, name, spec):
@@ -220,6 +227,14 @@ class ColumnEncoder:
         if name not in self._times_by_column:
             self._times_by_column[name] = np.array([np.nan if at is None else at for at in self._values(name)], float)
         return self._times_by_column[name]
+
+    def _codes(self, name):
+        """(items + 1,) number of each item's value of a column among the different ones, and number by value."""
+        if name not in self._codes_by_column:
+            code_by_value = {}
+            codes = [code_by_value.setdefault(value, len(code_by_value)) for value in self._values(name)]
+            self._codes_by_column[name] = np.array(codes), code_by_value
+        return self._codes_by_column[name]
 
     def _values(self, name):
         """A column of the whole item table, and behind its last row that of an unknown item."""

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from data.buckets import Bucketing, to_json
 from data.schema import ColumnType
 from serving.errors import FeatureTableError
+from serving.features.pairs import PairHistory
 from serving.features.tables import FeatureTables
 
 USERS = pa.table({"user_id": ["u1", "u2"], "age": pa.array([30.0, None], pa.float32())})
@@ -238,3 +240,12 @@ def test_pairs_that_are_no_parquet_are_named(tmp_path):
 def test_pairs_that_break_the_contract_are_refused(pairs, message):
     with pytest.raises(FeatureTableError, match=message):
         FeatureTables(HISTORY_USERS, ITEMS, [pairs], EMPTY)
+
+
+def test_histories_of_numbered_values_are_those_of_the_values():
+    numbers = np.array([[1, 2], [3, 4], [0, 9]], np.float32)
+    history, values = PairHistory({"a": 0, "gone": 1}, numbers), ["b", None, "a", "b"]
+    code_by_value = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    found = history.of_codes(np.array([code_by_value[value] for value in values]), code_by_value)
+    np.testing.assert_array_equal(found, history.of_all(values))
+    np.testing.assert_array_equal(found[2:], [[1, 2], [0, 9]])
