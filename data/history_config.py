@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from data.columns import aggregate_column
-from data.history.signals import checked_measure, watched_least
+from data.measure_names import checked_measure, watched_least
 from data.source_config import FrozenConfig
 
 Window = Annotated[str, pydantic.Field(pattern=r"^([1-9]\d*[hd]|all)$")]

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.history.signals import LOG_WATCH, Signal, engagement_kind, further_signals, signal_by_measure, watched_least
+from data.history.signals import Signal, further_signals, signal_by_measure
 from data.history.timeline import Timeline, encoded
 from data.labels import KINDS, is_satisfied, kind_codes, microseconds_of
+from data.measure_names import LOG_WATCH, engagement_kind, watched_least
 from data.schema import GRADED, EngagementKind
 
 FACT_SCHEMA = pa.schema(
