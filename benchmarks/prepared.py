@@ -98,7 +98,7 @@ def train_and_score(config, prepared, seed):
     """
     train = config.train.model_copy(update={"seed": seed})
     train_files, validation_files = (prepared.files_by_split.get(split, ()) for split in (TRAIN_SPLIT, VALIDATION_SPLIT))
-    fitted = fit(config.sized_model, train, prepared.tft_output, train_files, validation_files)
+    fitted = fit(config.trained_model, train, prepared.tft_output, train_files, validation_files)
     predict_fn = tf.function(fitted.ranker, autograph=False, reduce_retracing=True)
     outputs = [predict_fn(batch, training=False) for batch in prepared.batches]
     plain = {label: _column(outputs, label) for label in prepared.rows.labels}

@@ -135,5 +135,5 @@ class HistoryConfig(FrozenConfig):
             if measure == "impressions":
                 raise ValueError("prior must be of rates and means. Received: impressions")
             if value < 0 or (measure.endswith("_rate") and value > 1):
-                raise ValueError(f"prior.{measure} must be a rate within 0 and 1, or seconds from 0. Received: {value}")
+                raise ValueError(f"prior.{measure} must be a rate within 0 and 1, or a mean from 0. Received: {value}")
         return self

@@ -101,7 +101,7 @@ class FeatureInputs(keras.layers.Layer):
     their width, then those of piecewise numbers, sequences and plain numbers, each in the configuration's order.
 
     A column may come with one row beside others with many, if its shape says so: the user's in a request. Its vector is
-    computed once and goes with every row; least is moved where such features are configured before all others.
+    computed once and goes with every row; the least work is left where such features stand before all others.
 
     Args:
         features: feature configurations.

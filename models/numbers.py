@@ -83,7 +83,7 @@ def _standardised(numbers_by_name, ranges):
             numbers_BK = tf.clip_by_value(numbers_BK, *ranges[name])
         mean_K, std_K = means[name], tf.sqrt(variances[name])
         varies_K = std_K > RELATIVE_STD_FLOOR * tf.abs(mean_K)
-        # A constant of the graph: what is chosen by entry costs more than all else when it is chosen by row.
+        # Chosen once, as part of the graph: a choice for every row would take longer than the arithmetic.
         scale_K = tf.where(varies_K, 1.0 / tf.where(varies_K, std_K, 1.0), 0.0)
         standardised[name] = (numbers_BK - mean_K) * scale_K
     return standardised

@@ -10,12 +10,8 @@ _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", he
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="smalltowers")
-@click.pass_context
-def cli(context):
+def cli():
     """Small Towers: from click and engagement logs to rankings over gRPC."""
-    from pipeline.terminal import choose_arithmetic
-
-    choose_arithmetic(is_serving=context.invoked_subcommand == "serve")
 
 
 @cli.command()
@@ -145,9 +141,10 @@ def _load(path, overrides):
 
 def main():
     """Runs the command line; an error of the user ends in one line and exit code 2."""
-    from pipeline.terminal import quiet_environment
+    from pipeline.terminal import choose_arithmetic, quiet_environment
 
     quiet_environment()
+    choose_arithmetic(is_serving=sys.argv[1:2] == ["serve"])
     try:
         cli()
     except Exception as error:

@@ -147,16 +147,18 @@ class Config(FrozenConfig):
 
     @property
     def sized_model(self):
-        """The ranker, told how many numbers each column of the past holds; what differs by candidate is read last.
-
-        A request is then two blocks, one row of the user's and one row a candidate, and nothing is moved to multiply each.
-        """
-        return self._sized_model.with_last(candidate_columns(self.data))
-
-    @property
-    def _sized_model(self):
+        """The ranker, told how many numbers each column of the past holds."""
         aggregates = self.data.history.aggregates if self.data.history else ()
         return self.model.sized({aggregate_column(each): len(aggregate_entries(each)) for each in aggregates})
+
+    @property
+    def trained_model(self):
+        """The ranker as it is trained: what differs by candidate is read behind all else.
+
+        The columns of a request then lie in few blocks, one row of the user's or one row a candidate. Keys of a configuration
+        count features in its own order, so values are put into `sized_model` before.
+        """
+        return self.sized_model.with_last(candidate_columns(self.data))
 
     @property
     def metadata_file(self):
@@ -167,7 +169,7 @@ class Config(FrozenConfig):
     def _columns_exist(self):
         schema = labelled_schema(self.data)
         known = set(schema.names)
-        for index, feature in enumerate(self._sized_model.features):
+        for index, feature in enumerate(self.sized_model.features):
             if feature.kind == "cross":
                 _require_no_column(f"model.features.{index}.name", feature.name, known)
                 continue

@@ -68,8 +68,8 @@ def quiet_environment():
 def choose_arithmetic(is_serving):
     """Sets by which library TensorFlow multiplies matrices, unless the environment says so; call it before it is imported.
 
-    oneDNN multiplies the candidates of a request faster, but not to the same last digits on every machine; small batches of
-    training it does not.
+    oneDNN multiplies the candidates of a request faster, but to other last digits from machine to machine; the small batches
+    of a training gain nothing by it.
 
     Args:
         is_serving: whether this process serves.

@@ -29,8 +29,10 @@ def run_fn(fn_args):
     folder = f"{config['unfinished']}/{training_digest(fn_args)}"
     tree = {"model": json.loads(config["model"]), "train": json.loads(config["train"])}
     tuned = with_values(tree, values_of(fn_args.hyperparameters))
+    of_candidates = tuple(json.loads(config["candidate_columns"]))
     fitted = fit(
-        ModelConfig.model_validate(tuned["model"]),
+        # Tuned values count features in the configuration's order, so the order changes last.
+        ModelConfig.model_validate(tuned["model"]).with_last(of_candidates),
         TrainConfig.model_validate(tuned["train"]),
         tft_output,
         fn_args.train_files,
@@ -44,7 +46,7 @@ def run_fn(fn_args):
         tft_output,
         fn_args.serving_model_dir,
         fitted.calibrators,
-        tuple(json.loads(config["candidate_columns"])),
+        of_candidates,
     )
     save_inputs(fitted.ranker, tft_output, fn_args.serving_model_dir)
     write_history(fitted.history, fn_args.model_run_dir)

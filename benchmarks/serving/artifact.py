@@ -45,7 +45,7 @@ def make_artifact(config, folder):
     train_files, validation_files = (prepared.files_by_split.get(split, ()) for split in (TRAIN_SPLIT, VALIDATION_SPLIT))
     # As large and as slow as a ranker that was trained longer.
     train = config.train.model_copy(update={"epochs": 1, "refit": False})
-    fitted = fit(config.sized_model, train, prepared.tft_output, train_files, validation_files)
+    fitted = fit(config.trained_model, train, prepared.tft_output, train_files, validation_files)
     model_folder = config.models_folder / str(VERSION)
     export(fitted.ranker, prepared.tft_output, str(model_folder), fitted.calibrators, candidate_columns(config.data))
     shutil.copytree(rows / "tables", config.features_folder)

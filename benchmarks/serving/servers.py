@@ -16,7 +16,7 @@ from benchmarks.figures import PROJECT
 from benchmarks.packages import PackageError
 from benchmarks.processes import QUIET, ProcessError, session_bytes
 
-# As `smalltowers serve` does, for whatever is measured.
+# What `smalltowers serve` chooses by itself, for all contenders alike.
 _SERVING = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 _START_SECONDS = 180
 _ASK_SECONDS = 120

@@ -17,7 +17,7 @@ from data.schema import GRADED, EngagementKind
 FACT_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
-        pa.field("signal", pa.int8(), nullable=False),
+        pa.field("signal", pa.int16(), nullable=False),
         pa.field("at", pa.int64(), nullable=False),
         pa.field("amount", pa.float32(), nullable=False),
     ]
@@ -58,7 +58,7 @@ def facts_of(rows, events, config):
         config: `data.config.DataConfig` with a history.
 
     Returns:
-        `pyarrow.Table` in `FACT_SCHEMA`: row, `Signal`, at (microseconds since 1970, UTC), amount; by time.
+        `pyarrow.Table` in `FACT_SCHEMA`: row, number of the signal, at (microseconds since 1970, UTC), amount; by time.
     """
     impressed_at = microseconds_of(rows["impressed_at"])
     row = np.asarray(events["row"])
@@ -166,7 +166,7 @@ def keyed_facts(rows, facts, column, config):
 
 def _facts(row, signal, at, amounts=None):
     amounts = np.ones(len(row), np.float32) if amounts is None else amounts.astype(np.float32)
-    columns = [row.astype(np.int64), np.full(len(row), signal, np.int8), at, amounts]
+    columns = [row.astype(np.int64), np.full(len(row), signal, np.int16), at, amounts]
     return pa.table([pa.array(column) for column in columns], schema=FACT_SCHEMA)
 
 
@@ -203,8 +203,7 @@ class _Watches:
         """Facts of the moments at which rows have been watched for so long; seconds may differ by row."""
         steps = np.where(np.isfinite(seconds), steps_of(seconds), np.iinfo(np.int64).max)
         reached = self._ends[self._totals[self._ends] >= (steps[self._row[self._ends]] if steps.ndim else steps)]
-        reached = reached[_is_first(self._row[reached])]
-        return _facts(self._row[reached], signal, self._at[reached])
+        return _first_facts(self._row[reached], signal, self._at[reached])
 
     def rises_of_logarithm(self, signal):
         """Facts of by how much the logarithm of 1 + seconds rises."""
@@ -225,15 +224,21 @@ def _further_facts(measure, signal, rows, events, watches, history):
 def _durations(rows, history):
     """Seconds of every row's item; infinite where nobody knows."""
     durations = _floats(rows[history.duration.column], np.nan) * history.duration.seconds_per_unit
-    return np.where(durations > 0, durations, np.inf)
+    # A column of 32 bits may hold a little more than the duration, which nobody could watch.
+    return np.where(durations > 0, durations * (1 - 2.0**-23), np.inf)
 
 
 def _first_events(events, kind, signal):
     """Facts of the first events of a kind, of the rows, times and kinds of engagements sorted by row and time."""
     row, at, kinds = events
     chosen = np.flatnonzero(kinds == KINDS.index(kind.value))
-    chosen = chosen[_is_first(row[chosen])]
-    return _facts(row[chosen], signal, at[chosen])
+    return _first_facts(row[chosen], signal, at[chosen])
+
+
+def _first_facts(row, signal, at):
+    """Facts of the first entries of sorted rows."""
+    is_first = _is_first(row)
+    return _facts(row[is_first], signal, at[is_first])
 
 
 def _changes(row, signal, at, steps):
@@ -263,8 +268,7 @@ def _satisfactions(row, at, kinds, scores, satisfaction):
     row, at, mix = row[is_end], at[is_end], mix[is_end]
     if satisfaction.threshold != GRADED:
         reached = np.flatnonzero(is_satisfied(mix, satisfaction))
-        reached = reached[_is_first(row[reached])]
-        return _facts(row[reached], Signal.SATISFACTION, at[reached])
+        return _first_facts(row[reached], Signal.SATISFACTION, at[reached])
     return _changes(row, Signal.SATISFACTION, at, steps_of(np.clip(mix, 0.0, 1.0)))
 
 

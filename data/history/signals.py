@@ -2,17 +2,24 @@
 
 import enum
 
-from data.measure_names import COMMON_MEASURES
-
 
 class Signal(enum.IntEnum):
-    """What a fact tells of its impression, in the order of `COMMON_MEASURES`; a history's further measures follow by number."""
+    """What a fact of any history tells of its impression; the further measures of one follow by number."""
 
     IMPRESSION = 0
     CLICK = 1
     LONG_WATCH = 2
     SATISFACTION = 3
     WATCH_SECONDS = 4
+
+
+_SIGNAL_BY_MEASURE = {
+    "impressions": Signal.IMPRESSION,
+    "click_rate": Signal.CLICK,
+    "long_watch_rate": Signal.LONG_WATCH,
+    "satisfaction_rate": Signal.SATISFACTION,
+    "watch_seconds": Signal.WATCH_SECONDS,
+}
 
 
 def further_signals(history):
@@ -25,7 +32,7 @@ def further_signals(history):
         Number of the signal by measure.
     """
     measures = {measure for aggregate in history.aggregates for measure in aggregate.measures}
-    return {measure: len(Signal) + place for place, measure in enumerate(sorted(measures - set(COMMON_MEASURES)))}
+    return {measure: len(Signal) + place for place, measure in enumerate(sorted(measures - _SIGNAL_BY_MEASURE.keys()))}
 
 
 def signal_by_measure(history):
@@ -37,4 +44,4 @@ def signal_by_measure(history):
     Returns:
         Number of the signal by measure, of all that the history may use.
     """
-    return {**dict(zip(COMMON_MEASURES, Signal, strict=True)), **further_signals(history)}
+    return {**_SIGNAL_BY_MEASURE, **further_signals(history)}

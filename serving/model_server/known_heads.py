@@ -4,18 +4,20 @@ from google.protobuf.message import DecodeError
 
 from serving.model_server.predict_call import whole_message
 from serving.protos import predict_pb2
+from serving.wire import varint
 
 _MAX_BYTES = 64
-_MAX_KNOWN = 256
-# One empty string, which protobuf itself does not write.
-_EMPTY_STRING = b"\x42\x00"
+# As many as there are numbers of candidates.
+_MAX_KNOWN = 1_024
+_CONTENT_TAG = predict_pb2.TensorHead(tensor_content=b"a").SerializeToString()[:1]
+_STRING_TAG = predict_pb2.TensorHead(string_val=b"a").SerializeToString()[:1]
 
 
 class KnownHeads:
     """What stood before the values of one input in requests that were found in order.
 
-    Known are tensors that end in one field of bytes, as numbers and single strings do. Of another one that is as long and
-    begins with the same bytes, up to the values, everything but these is the same: type, shape and how much there is.
+    Known are tensors that end in one field of bytes, as numbers and single strings do. A tensor that is as long as a known one
+    and has the same bytes before its values has the same type, the same shape and as many bytes of values.
     """
 
     def __init__(self):
@@ -51,16 +53,15 @@ class KnownHeads:
 def _head_of(content, message):
     """What stands before the last field if that is one of bytes, its tag and length included; None if there is no such head."""
     values = message.tensor_content or message.string_val
-    if len(content) - len(values) > _MAX_BYTES:
+    head = content[: len(content) - len(values)]
+    if len(head) > _MAX_BYTES:
         return None
-    name = "tensor_content" if message.tensor_content else "string_val"
-    field = predict_pb2.TensorHead(**{name: values}).SerializeToString() or _EMPTY_STRING
-    before = content[: len(content) - len(field)]
-    if before + field != content:
+    last = (_CONTENT_TAG if message.tensor_content else _STRING_TAG) + varint(len(values))
+    if not head.endswith(last):
         return None
     try:
         # A message by itself: so what follows is a field of its own, whatever its values are.
-        whole_message(predict_pb2.TensorHead, before)
+        whole_message(predict_pb2.TensorHead, head[: -len(last)])
     except DecodeError:
         return None
-    return content[: len(content) - len(values)]
+    return head

@@ -40,7 +40,7 @@ class PredictCall(NamedTuple):
         return cls(
             whole_message(model_pb2.ModelSpec, b"".join(request.model_spec)),
             bool(request.model_spec),
-            {entry.key: values[0] if len(values := entry.value) == 1 else b"".join(values) for entry in request.inputs},
+            {entry.key: b"".join(entry.value) for entry in request.inputs},
             tuple(request.output_filter),
         )
 

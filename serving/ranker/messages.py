@@ -7,7 +7,7 @@ import numpy as np
 from serving.errors import CandidateError, FeatureValueError
 from serving.protos import ranker_pb2
 from serving.ranker.answering import Query
-from serving.ranker.tensors import varint
+from serving.wire import varint
 
 # Tags of ranker.proto: RankResponse.items; RankedItem's item_id; then the fields behind it, which have the same length in all.
 _ITEMS_TAG, _ITEM_ID_TAG = b"\x12", b"\x0a"

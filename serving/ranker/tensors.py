@@ -6,7 +6,6 @@ is the same in every request is encoded once.
 
 import functools
 import numbers
-import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from serving.errors import FeatureValueError
 from serving.ranker.request import LISTS
+from serving.wire import varint
 
 _STRING_TAG = b"\x42"  # TensorProto.string_val
 _CONTENT_TAG = b"\x22"  # TensorProto.tensor_content
@@ -196,21 +196,3 @@ def _tensor_head(dtype, shape):
 
 def _string_piece(content):
     return b"".join((_STRING_TAG, varint(len(content)), content))
-
-
-def varint(number):
-    """A number as protobuf writes it: seven bits a byte, the lowest first, all but the last with the high bit set.
-
-    Args:
-        number: not negative.
-
-    Returns:
-        bytes.
-    """
-    if number < 0x80:
-        return struct.pack("B", number)
-    pieces = []
-    while number >= 0x80:
-        pieces.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*pieces, number])

@@ -49,7 +49,7 @@ def further_facts(index, row, own, measure, history):
                 return
             # As the column holds it: a float of 32 bits.
             duration = np.float64(np.float32(row["duration"])) * history.duration.seconds_per_unit
-            seconds = in_steps(float(int(least[:-3]) / 100 * duration))
+            seconds = in_steps(float(int(least[:-3]) / 100 * (duration * (1 - 2.0**-23))))
         else:
             seconds = int(least[:-1])
         moments = [moment for moment, total in totals.items() if total >= seconds]

@@ -112,6 +112,24 @@ def test_further_measures_count_when_they_come_true(measure, wanted):
     assert of_signal(WATCHES, measure, aggregates=aggregates) == wanted
 
 
+def test_a_whole_watch_is_one_where_the_column_of_durations_rounds():
+    config = data_config(
+        aggregates=[{"key": ["user_id"], "measures": ["watched_100pct_rate"]}], duration={"column": "duration"}
+    )
+    # As 32 bits hold it, 123.4 is a little more.
+    for seconds, wanted in ((123.4, 1), (123.39, 0)):
+        found = told([row("a", duration=123.4)], [event(0, "play", 1, watch_seconds=seconds)], config)
+        assert sum(name == "watched_100pct_rate" for _, name, _, _ in found) == wanted
+
+
+def test_hundreds_of_measures_keep_apart():
+    measures = [f"watched_{seconds}s_rate" for seconds in range(1, 301)]
+    config = data_config(aggregates=[{"key": ["user_id"], "measures": measures}])
+    found = told([row("a")], [event(0, "play", 1, watch_seconds=150.0)], config)
+    counted = {name for _, name, _, _ in found if name.startswith("watched_")}
+    assert counted == {f"watched_{seconds}s_rate" for seconds in range(1, 151)}
+
+
 def test_a_history_has_only_the_facts_that_it_counts():
     names = {name for _, name, _, _ in told([row("a")], WATCHES, data_config(aggregates=[{"key": ["user_id"]}]))}
     assert names == {"impression", "satisfaction", "watch_seconds"}

@@ -39,8 +39,8 @@ def test_features_may_read_the_past(write, tree):
     sized = load(write(tree)).sized_model.features
     assert [(feature.name, getattr(feature, "size", None)) for feature in sized] == [
         ("user_history", 15),
-        ("last_items", None),
         ("item_age_hours", None),
+        ("last_items", None),
     ]
 
 
@@ -53,7 +53,7 @@ def test_what_differs_by_candidate_is_read_last(write, tree):
     tree["model"]["features"].append({"kind": "sequence", "name": "last_items", "dimension": 4})
     config = load(write(tree))
     assert [feature.name for feature in config.model.features[:4]] == list(names)
-    read = [feature.name for feature in config.sized_model.features]
+    read = [feature.name for feature in config.trained_model.features]
     assert read == ["user_history", "surface", "last_items", "item_id", "item_age_hours", "both"]
 
 

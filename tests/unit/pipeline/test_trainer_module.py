@@ -78,6 +78,16 @@ def test_run_fn_trains_on_what_the_graph_says(tmp_path, trained):
     assert trained["save_inputs"] == ("ranker", tft_output, serving)
 
 
+def test_tuned_values_count_features_as_they_are_configured(tmp_path, trained):
+    """What differs by candidate is read last, but by keys of the configuration it stays where it stands there."""
+    features = [{"kind": "categorical", "name": name, "dimension": 8} for name in ("item_id", "surface")]
+    given = arguments(tmp_path, hyperparameters={"values": {"model.features.0.dimension": 4}, "space": []})
+    given.custom_config["model"] = json.dumps({"features": features})
+    run_fn(given)
+    model = trained["fit"][0][0]
+    assert [(feature.name, feature.dimension) for feature in model.features] == [("surface", 8), ("item_id", 4)]
+
+
 def test_without_a_validation_split_there_are_no_validation_files(tmp_path, trained):
     given = arguments(tmp_path)
     given.custom_config["has_validation"] = "false"

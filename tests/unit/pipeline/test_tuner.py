@@ -196,6 +196,7 @@ def test_the_trainer_trains_with_what_was_found(small_model, train_config, monke
             "model": small_model.model_dump_json(),
             "train": train_config.model_dump_json(),
             "has_validation": json.dumps(True),
+            "candidate_columns": "[]",
             "unfinished": "unfinished",
         },
         transform_output="transform",
