@@ -205,7 +205,7 @@ def shuffled_version(job, tmp_path_factory):
     with tf.io.TFRecordWriter(str(folder / "rows.gz"), "GZIP") as writer:
         for example in packed_examples(batch):
             writer.write(example)
-    fitted = fit(config.sized_model, config.train, tft_output, [str(folder / "rows.gz")])
+    fitted = fit(config.trained_model, config.train, tft_output, [str(folder / "rows.gz")])
     version = folder / "models" / "1"
     export(fitted.ranker, tft_output, str(version))
     beside = version / CONFIG_FILE

@@ -40,7 +40,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(twice_killed):
     transform = job.artifact("Transform", "transform_graph")
     validation = [str(transformed / "Split-validation" / "*")] if config.data.split.validation_days else []
     expected = fit(
-        config.sized_model,
+        config.trained_model,
         config.train,
         tft.TFTransformOutput(str(transform)),
         [str(transformed / "Split-train" / "*")],

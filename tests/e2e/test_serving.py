@@ -226,7 +226,7 @@ def test_served_scores_equal_those_of_training(job):
     transformed = str(job.artifact("Transform", "transformed_examples") / "Split-eval" / "*.gz")
     rows = TransformedRows([transformed], tft_output.transformed_feature_spec())
     batches = [rows.columns(packed) for packed in rows.batches(1_000)]
-    ranker = MultiTaskRanker(config.model, table_sizes(config.model, tft_output), seed=1)
+    ranker = MultiTaskRanker(config.trained_model, table_sizes(config.trained_model, tft_output), seed=1)
     ranker(batches[0])
     trained = tf.saved_model.load(str(version)).model_variables
     assert len(trained) == len(ranker.served_variables)
