@@ -24,7 +24,7 @@ def test_configurations_are_valid_together():
     tables = [tomllib.loads(block)["data"] for block in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)]
     assert len(tables) == 3
     merged = {name: table for data in tables for name, table in data.items()}
-    config = DataConfig.model_validate({**merged, "item_columns": {"category": "string"}, "split": {"eval_days": 1}})
+    config = DataConfig.model_validate({**merged, "split": {"eval_days": 1}})
     assert config.satisfaction.survey_neutral == 3.0
     assert config.history.aggregates[1].windows == ("1h", "1d", "all")
     assert {"time_of_day", "user_time_of_day_history", "user_session"} <= set(labelled_schema(config).names)
