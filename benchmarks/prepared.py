@@ -96,21 +96,62 @@ def train_and_score(config, prepared, seed):
     Returns:
         `Scored`.
     """
-    train = config.train.model_copy(update={"seed": seed})
+    return score(train(config, prepared, seed), prepared)
+
+
+def train(config, prepared, seed):
+    """Trains a ranker.
+
+    Args:
+        config: `pipeline.config.Config`, whose features are among those of the preparation.
+        prepared: `Prepared`.
+        seed: of the training.
+
+    Returns:
+        `models.training.Fitted`.
+    """
+    settings = config.train.model_copy(update={"seed": seed})
     train_files, validation_files = (prepared.files_by_split.get(split, ()) for split in (TRAIN_SPLIT, VALIDATION_SPLIT))
-    fitted = fit(config.trained_model, train, prepared.tft_output, train_files, validation_files)
+    return fit(config.trained_model, settings, prepared.tft_output, train_files, validation_files)
+
+
+def score(fitted, prepared):
+    """Evaluation rows as a trained ranker scores them.
+
+    Args:
+        fitted: `models.training.Fitted`.
+        prepared: `Prepared` by the transform that the ranker was trained with.
+
+    Returns:
+        `Scored`.
+    """
+    rows = prepared.rows
     predict_fn = tf.function(fitted.ranker, autograph=False, reduce_retracing=True)
     outputs = [predict_fn(batch, training=False) for batch in prepared.batches]
-    plain = {label: _column(outputs, label) for label in prepared.rows.labels}
+    plain = {label: _column(outputs, label) for label in rows.labels}
     served = {
         label: fitted.calibrators[label](each).numpy() if label in fitted.calibrators else each for label, each in plain.items()
     }
-    rows = prepared.rows
     return Scored(
         dataclasses.replace(rows, predictions=served),
         dataclasses.replace(rows, predictions=plain),
         fitted.history.training.best_epoch,
     )
+
+
+def with_evaluation_rows(prepared, folder, model):
+    """Rows to train on as they are, and the evaluation rows of another ingestion of the same logs, equally transformed.
+
+    Args:
+        prepared: `Prepared`.
+        folder: `pathlib.Path` that `prepare` was given for the other ingestion.
+        model: `ModelConfig` of the job.
+
+    Returns:
+        `Prepared`.
+    """
+    batches, rows = _evaluation_rows(prepared.tft_output, folder / EVAL_SPLIT, model)
+    return dataclasses.replace(prepared, batches=batches, rows=rows)
 
 
 def _transform(model, schema_file, folder, splits, analyzed):

@@ -8,7 +8,7 @@ from data.columns import aggregate_column
 from data.measure_names import checked_measure, watched_least
 from data.source_config import FrozenConfig
 
-Window = Annotated[str, pydantic.Field(pattern=r"^([1-9]\d*[hd]|all)$")]
+Window = Annotated[str, pydantic.Field(pattern=r"^([1-9]\d*[mhd]|all)$")]
 Measure = Annotated[str, pydantic.AfterValidator(checked_measure)]
 
 
@@ -18,7 +18,7 @@ class AggregateConfig(FrozenConfig):
     Attributes:
         key: "user_id", "item_id" or a column of items; or "user_id" and a column of items or of the context.
         name: of the column; None for one made of the key, as `user_tag_history`. A key of several aggregates needs names.
-        windows: trailing windows, as "12h", "7d" or "all".
+        windows: trailing windows, as "10m" (minutes), "12h", "7d" or "all".
         measures: impressions; smoothed rates per impression (click_rate, long_watch_rate, satisfaction_rate, like_rate and so
             on by kind of engagement, watched_3s_rate and so on by seconds, watched_90pct_rate and so on by the item's
             duration); smoothed means per impression (watch_seconds, and log_watch, of the logarithm of 1 + seconds).

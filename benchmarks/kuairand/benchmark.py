@@ -32,7 +32,7 @@ def measure(options, folder, say):
     if options.quick:
         bodies, seeds, num_replicates = bodies[:1], QUICK_SEEDS, QUICK_REPLICATES
     tasks = config.model.tasks
-    scored = study(config, seeds, folder / "rows", say, bodies, has_daily=not options.quick)
+    scored = study(config, seeds, folder / "rows", say, bodies, has_older=not options.quick)
     say("Intervals ...")
     values_by_name = {name: values_of([each.served for each in runs], tasks, num_replicates) for name, runs in scored.items()}
     plain = values_of([each.plain for each in scored[TUNED]], tasks, num_replicates)

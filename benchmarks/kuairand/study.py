@@ -3,12 +3,15 @@
 import dataclasses
 
 from benchmarks.history.study import refreshed_daily
-from benchmarks.prepared import prepare, train_and_score
+from benchmarks.prepared import prepare, score, train, with_evaluation_rows
 from models.bodies.config import MMoEConfig, PLEConfig, SharedBottomConfig
 from models.config import SmallTowerConfig
 
 TUNED = "as configured"
-DAILY = "as configured, all of the past refreshed once a day"
+LATE = "as configured, the past known ten minutes late"
+STALE = "as configured, served the past as of midnight"
+DAILY = "trained on the past as of midnight too"
+LATE_SECONDS = 600.0
 # Of about as many parameters each, behind the same inputs.
 BODIES = {
     "shared bottom": SharedBottomConfig(units=(128, 64)),
@@ -68,7 +71,7 @@ def variants(config, bodies):
     return [*of_bodies, Variant(TUNED, None, config.model.small_tower is not None)]
 
 
-def study(config, seeds, folder, say, bodies=tuple(BODIES), has_daily=True):
+def study(config, seeds, folder, say, bodies=tuple(BODIES), has_older=True):
     """Evaluation rows as every ranker scores them.
 
     Args:
@@ -77,21 +80,44 @@ def study(config, seeds, folder, say, bodies=tuple(BODIES), has_daily=True):
         folder: `pathlib.Path` for data on its way.
         say: called with what happens now.
         bodies: names in `BODIES`.
-        has_daily: whether the ranker as configured is trained on a past refreshed once a day too.
+        has_older: whether the ranker as configured meets a past that is less fresh, in training and serving or there alone.
 
     Returns:
-        Dict from name of a variant, and `DAILY` where there is a past, to list of `benchmarks.prepared.Scored`, one a seed.
+        Dict from name of a variant, and `LATE`, `STALE` and `DAILY` if wanted, to list of `benchmarks.prepared.Scored`, one
+        a seed.
     """
     say("Ingesting and transforming ...")
-    prepared = prepare(config, folder / "configured", config.sized_model.features)
-    jobs = {variant.name: (variant.applied(config), prepared) for variant in variants(config, bodies)}
-    if has_daily:
-        daily = refreshed_daily(config)
-        jobs[DAILY] = daily, prepare(daily, folder / "daily", daily.sized_model.features)
-    scored = {}
-    for name, (own, rows) in jobs.items():
-        scored[name] = []
+    shipped = prepare(config, folder / "configured", config.sized_model.features)
+    own = variants(config, bodies)
+    # Of each ranker what it is trained on, and by name what it is judged on.
+    jobs = [(variant.applied(config), shipped, {variant.name: shipped}) for variant in own]
+    if has_older:
+        say("Ingesting and transforming an older past ...")
+        late, daily = known_late(config), refreshed_daily(config)
+        on_late, on_daily = (
+            prepare(job, folder / name, job.sized_model.features) for name, job in (("late", late), ("daily", daily))
+        )
+        jobs[-1][-1][STALE] = with_evaluation_rows(shipped, folder / "daily", config.sized_model)
+        jobs += [(late, on_late, {LATE: on_late}), (daily, on_daily, {DAILY: on_daily})]
+    scored = {name: [] for _, _, judged in jobs for name in judged}
+    for job, rows, judged in jobs:
         for seed in seeds:
-            say(f"Training {name}, seed {seed} ...")
-            scored[name].append(train_and_score(own, rows, seed))
+            say(f"Training {next(iter(judged))}, seed {seed} ...")
+            fitted = train(job, rows, seed)
+            for name, evaluated in judged.items():
+                scored[name].append(score(fitted, evaluated))
     return scored
+
+
+def known_late(config):
+    """The same job with a past that is known `LATE_SECONDS` later than it happened.
+
+    Args:
+        config: `pipeline.config.Config` with a history.
+
+    Returns:
+        `pipeline.config.Config`.
+    """
+    tree = config.model_dump()
+    tree["data"]["history"]["delay_seconds"] = LATE_SECONDS
+    return type(config).model_validate(tree)

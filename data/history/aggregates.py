@@ -7,7 +7,7 @@ from data.history.facts import STEPS_PER_UNIT, steps_of
 from data.history.signals import Signal, signal_by_measure
 from data.history.timeline import LONG_AGO_US, US_PER_HOUR, Timeline
 
-_HOURS_BY_UNIT = {"h": 1, "d": 24}
+_US_BY_UNIT = {"m": US_PER_HOUR // 60, "h": US_PER_HOUR, "d": 24 * US_PER_HOUR}
 
 
 def aggregate_features(facts, fact_codes, query_codes, query_cutoffs, aggregate, history):
@@ -68,7 +68,7 @@ def _running_totals(facts, timeline, wanted):
 def _window_starts(cutoffs, window):
     if window == "all":
         return np.full(len(cutoffs), LONG_AGO_US)
-    window_us = int(window[:-1]) * _HOURS_BY_UNIT[window[-1]] * US_PER_HOUR
+    window_us = int(window[:-1]) * _US_BY_UNIT[window[-1]]
     return cutoffs - min(window_us, 2**62)
 
 

@@ -129,7 +129,7 @@ def first_minute_of_day(at_us, zone):
 
 
 def window_us(window):
-    return None if window == "all" else int(window[:-1]) * {"h": 1, "d": 24}[window[-1]] * HOUR_US
+    return None if window == "all" else int(window[:-1]) * {"m": 60, "h": 3600, "d": 86400}[window[-1]] * 1_000_000
 
 
 def aggregate(known, before, aggregate, history):

@@ -103,15 +103,16 @@ def test_a_user_with_the_surface_and_with_the_bucket_of_a_duration():
 def test_one_key_has_several_aggregates_each_with_its_refresh():
     aggregates = [
         {"key": ["user_id"], "windows": ["all"], "measures": ["impressions"], "refresh_hours": 24},
-        {"key": ["user_id"], "name": "user_session", "windows": ["1h"], "measures": ["impressions"]},
+        {"key": ["user_id"], "name": "user_session", "windows": ["1h", "20m"], "measures": ["impressions"]},
         {"key": ["item_id"], "windows": ["all"], "measures": ["click_rate"], "refresh_hours": 24},
         {"key": ["item_id"], "name": "shown_today", "windows": ["1d"], "measures": ["impressions"]},
     ]
     config = data_config(aggregates=aggregates, sequences=[], has_ages=False, delay_seconds=0.0, prior={}, prior_impressions=1)
     rows = [row("a", 23), row("b", 25), row("c", 25.5), row("d", 25.75)]
     found = features_of(rows, [event(0, "click", 23.5), event(1, "click", 25.25)], config)
-    # At midnight one impression and its click were known; within the hour before "d", "b" and "c" had been shown.
-    assert found["d"] == {"user_history": [1], "user_session": [2], "item_history": [0.5], "shown_today": [3]}
+    # At midnight one impression and its click were known; within the hour before "d", "b" and "c" had been shown, and "c" alone
+    # within 20 minutes.
+    assert found["d"] == {"user_history": [1], "user_session": [2, 1], "item_history": [0.5], "shown_today": [3]}
 
 
 def test_of_values_of_one_moment_the_lesser_comes_first():
