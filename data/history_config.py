@@ -75,7 +75,7 @@ class HistoryConfig(FrozenConfig):
     """Features of the past. For an impression at time t only what happened before t - delay counts.
 
     Attributes:
-        delay_seconds: how long an event takes until a feature can know of it.
+        delay_seconds: how long an event takes until a feature can know of it, and an item from its ranking to its impression.
         refresh_hours: hours between refreshes of the features, counted from midnight in `data.timezone` where they divide a
             day, else from 1970; 0 for at once. Features of an impression then stand as at the last refresh. An aggregate or a
             sequence may have its own; ages follow this one.
