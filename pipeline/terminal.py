@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+ARITHMETIC = "TF_ENABLE_ONEDNN_OPTS"  # TensorFlow reads it once, when it first multiplies
+
 
 @contextlib.contextmanager
 def framework_noise_to(log_file) -> Iterator[Console]:
@@ -74,4 +76,4 @@ def choose_arithmetic(is_serving):
     Args:
         is_serving: whether this process serves.
     """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1" if is_serving else "0")
+    os.environ.setdefault(ARITHMETIC, "1" if is_serving else "0")

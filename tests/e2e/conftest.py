@@ -1,5 +1,6 @@
 import dataclasses
 import gzip
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from data.simulator import simulate, write_feed
 from data.source_config import SimulatorConfig
+from pipeline.terminal import ARITHMETIC
 
 PROJECT = Path(__file__).parents[2]
 NUM_IMPRESSIONS = 12_000
@@ -67,7 +69,9 @@ class Job:
         """A subcommand in a process of its own, still running."""
         settings = [part for setting in self._settings for part in ("--set", setting)]
         arguments = [command, str(self._file), *settings, *more]
-        return subprocess.Popen([sys.executable, "-c", _SCRIPT, *arguments], cwd=PROJECT, text=True, **streams)
+        # Each command chooses its arithmetic by itself, as on a user's machine.
+        environment = {name: value for name, value in os.environ.items() if name != ARITHMETIC}
+        return subprocess.Popen([sys.executable, "-c", _SCRIPT, *arguments], cwd=PROJECT, env=environment, text=True, **streams)
 
     def run(self, command):
         """A subcommand in a process of its own, as it ended."""

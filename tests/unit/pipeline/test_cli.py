@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import cli, main
+from pipeline.terminal import ARITHMETIC
 
 COMMANDS = ("compare", "compile", "demo", "fetch", "rank", "report", "run", "serve", "simulate", "skew")
-ARITHMETIC = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def smalltowers(*arguments):
