@@ -97,8 +97,10 @@ def study(config, seeds, folder, say, bodies=tuple(BODIES), has_older=True):
         on_late, on_daily = (
             prepare(job, folder / name, job.sized_model.features) for name, job in (("late", late), ("daily", daily))
         )
-        jobs[-1][-1][STALE] = with_evaluation_rows(shipped, folder / "daily", config.sized_model)
-        jobs += [(late, on_late, {LATE: on_late}), (daily, on_daily, {DAILY: on_daily})]
+        at_midnight = with_evaluation_rows(shipped, folder / "daily", config.sized_model)
+        *of_bodies, (job, rows, judged) = jobs
+        of_older = [(late, on_late, {LATE: on_late}), (daily, on_daily, {DAILY: on_daily})]
+        jobs = [*of_bodies, (job, rows, judged | {STALE: at_midnight}), *of_older]
     scored = {name: [] for _, _, judged in jobs for name in judged}
     for job, rows, judged in jobs:
         for seed in seeds:
