@@ -1,5 +1,6 @@
 """Configuration of the features of the past: what is counted of whom, over which time, and how fresh."""
 
+import re
 from typing import Annotated, Literal
 
 import pydantic
@@ -8,7 +9,29 @@ from data.columns import aggregate_column
 from data.measure_names import checked_measure, watched_least
 from data.source_config import FrozenConfig
 
-Window = Annotated[str, pydantic.Field(pattern=r"^([1-9]\d*[mhd]|all)$")]
+_US_BY_UNIT = {"m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+_LONGEST_DELAY_SECONDS = 366 * 86_400
+
+
+def _checked_window(window):
+    if not re.fullmatch(r"[1-9][0-9]{0,8}[mhd]|all", window):
+        raise ValueError(f"must be as 10m (minutes), 12h, 7d or all. Received: {window}")
+    return window
+
+
+def window_us(window):
+    """Length of a trailing window.
+
+    Args:
+        window: as of `AggregateConfig.windows`.
+
+    Returns:
+        Microseconds; None for "all".
+    """
+    return None if window == "all" else int(window[:-1]) * _US_BY_UNIT[window[-1]]
+
+
+Window = Annotated[str, pydantic.AfterValidator(_checked_window)]
 Measure = Annotated[str, pydantic.AfterValidator(checked_measure)]
 
 
@@ -18,7 +41,8 @@ class AggregateConfig(FrozenConfig):
     Attributes:
         key: "user_id", "item_id" or a column of items; or "user_id" and a column of items or of the context.
         name: of the column; None for one made of the key, as `user_tag_history`. A key of several aggregates needs names.
-        windows: trailing windows, as "10m" (minutes), "12h", "7d" or "all".
+        windows: trailing windows, as "10m" (minutes), "12h", "7d" or "all". Each ends where knowledge does: with a delay of
+            600 seconds "10m" is 20 to 10 minutes before the impression, with a daily refresh ten minutes before midnight.
         measures: impressions; smoothed rates per impression (click_rate, long_watch_rate, satisfaction_rate, like_rate and so
             on by kind of engagement, watched_3s_rate and so on by seconds, watched_90pct_rate and so on by the item's
             duration); smoothed means per impression (watch_seconds, and log_watch, of the logarithm of 1 + seconds).
@@ -38,6 +62,8 @@ class AggregateConfig(FrozenConfig):
         for key, values in (("key", self.key), ("windows", self.windows), ("measures", self.measures)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{key} must hold every name once. Received: {list(values)}")
+        if len({*map(window_us, self.windows)}) < len(self.windows):
+            raise ValueError(f"windows must hold every length once. Received: {list(self.windows)}")
         return self
 
 
@@ -75,7 +101,8 @@ class HistoryConfig(FrozenConfig):
     """Features of the past. For an impression at time t only what happened before t - delay counts.
 
     Attributes:
-        delay_seconds: how long an event takes until a feature can know of it, and an item from its ranking to its impression.
+        delay_seconds: how long an event takes until a feature can know of it, plus how long an item takes from its ranking
+            to its impression.
         refresh_hours: hours between refreshes of the features, counted from midnight in `data.timezone` where they divide a
             day, else from 1970; 0 for at once. Features of an impression then stand as at the last refresh. An aggregate or a
             sequence may have its own; ages follow this one.
@@ -90,7 +117,7 @@ class HistoryConfig(FrozenConfig):
             from its first impression in the logs.
     """
 
-    delay_seconds: float = pydantic.Field(600.0, ge=0)
+    delay_seconds: float = pydantic.Field(600.0, ge=0, le=_LONGEST_DELAY_SECONDS)
     refresh_hours: float = pydantic.Field(0.0, ge=0)
     aggregates: tuple[AggregateConfig, ...] = (AggregateConfig(key=("user_id",)), AggregateConfig(key=("item_id",)))
     sequences: tuple[SequenceConfig, ...] = ()

@@ -336,7 +336,7 @@ def _dotted_key(location, tree, is_missing):
     parts = []
     for index, part in enumerate(location):
         is_last = index == len(location) - 1
-        is_written = isinstance(tree, list) or (isinstance(tree, dict) and part in tree)
+        is_written = isinstance(part, int) if isinstance(tree, list) else isinstance(tree, dict) and part in tree
         if not (is_written or (is_last and is_missing)):
             continue
         parts.append(str(part))

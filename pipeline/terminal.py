@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-ARITHMETIC = "TF_ENABLE_ONEDNN_OPTS"  # TensorFlow reads it once, when it first multiplies
+ARITHMETIC_VARIABLE = "TF_ENABLE_ONEDNN_OPTS"  # of the environment; TensorFlow reads it once
 
 
 @contextlib.contextmanager
@@ -76,4 +76,4 @@ def choose_arithmetic(is_serving):
     Args:
         is_serving: whether this process serves.
     """
-    os.environ.setdefault(ARITHMETIC, "1" if is_serving else "0")
+    os.environ.setdefault(ARITHMETIC_VARIABLE, "1" if is_serving else "0")

@@ -5,9 +5,8 @@ import numpy as np
 from data.columns import aggregate_entries
 from data.history.facts import STEPS_PER_UNIT, steps_of
 from data.history.signals import Signal, signal_by_measure
-from data.history.timeline import LONG_AGO_US, US_PER_HOUR, Timeline
-
-_US_BY_UNIT = {"m": US_PER_HOUR // 60, "h": US_PER_HOUR, "d": 24 * US_PER_HOUR}
+from data.history.timeline import LONG_AGO_US, Timeline
+from data.history_config import window_us
 
 
 def aggregate_features(facts, fact_codes, query_codes, query_cutoffs, aggregate, history):
@@ -66,10 +65,8 @@ def _running_totals(facts, timeline, wanted):
 
 
 def _window_starts(cutoffs, window):
-    if window == "all":
-        return np.full(len(cutoffs), LONG_AGO_US)
-    window_us = int(window[:-1]) * _US_BY_UNIT[window[-1]]
-    return cutoffs - min(window_us, 2**62)
+    length_us = window_us(window)
+    return np.full(len(cutoffs), LONG_AGO_US) if length_us is None else cutoffs - min(length_us, 2**62)
 
 
 def _smoothed(sums, num_impressions, prior, history):

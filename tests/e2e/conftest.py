@@ -12,7 +12,7 @@ import pytest
 
 from data.simulator import simulate, write_feed
 from data.source_config import SimulatorConfig
-from pipeline.terminal import ARITHMETIC
+from pipeline.terminal import ARITHMETIC_VARIABLE
 
 PROJECT = Path(__file__).parents[2]
 NUM_IMPRESSIONS = 12_000
@@ -70,7 +70,7 @@ class Job:
         settings = [part for setting in self._settings for part in ("--set", setting)]
         arguments = [command, str(self._file), *settings, *more]
         # Each command chooses its arithmetic by itself, as on a user's machine.
-        environment = {name: value for name, value in os.environ.items() if name != ARITHMETIC}
+        environment = {name: value for name, value in os.environ.items() if name != ARITHMETIC_VARIABLE}
         return subprocess.Popen([sys.executable, "-c", _SCRIPT, *arguments], cwd=PROJECT, env=environment, text=True, **streams)
 
     def run(self, command):

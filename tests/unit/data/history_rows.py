@@ -76,7 +76,7 @@ AGGREGATES = [
     {"key": ["tag"], "windows": ["all"], "measures": ["like_rate", "log_watch", "watched_3s_rate", "watched_50pct_rate"]},
     {"key": ["user_id", "surface"], "windows": ["all"], "measures": ["impressions", "click_rate"]},
     {"key": ["user_id", "duration_bucket"], "windows": ["5h", "all"], "measures": ["watch_seconds", "log_watch", "hide_rate"]},
-    {"key": ["user_id"], "name": "user_session", "windows": ["1h", "7m"], "measures": ["impressions"]},
+    {"key": ["user_id"], "name": "user_session", "windows": ["1h", "30m"], "measures": ["impressions"]},
     {"key": ["item_id"], "name": "clicks_of_item", "windows": ["all"], "measures": ["click_rate"]},
     {"key": ["user_id", "tag"], "name": "tags_today", "windows": ["1d"], "measures": ["impressions"]},
     {"key": ["duration_bucket"], "windows": ["all"], "measures": ["impressions", "click_rate"]},

@@ -43,6 +43,10 @@ def test_pure_modules_load_no_framework():
         ({"split": {"eval_from": "2026-01-05", "eval_until": "2026-01-04"}}, r"Received: 2026-01-05, 2026-01-04"),
         ({"split": {"eval_from": "2026-01-05", "train_from": "2026-01-05"}}, r"train_from must lie before eval_from"),
         ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["1d", "1d"]}]}}, r"windows must hold every name once"),
+        ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["60m", "1h"]}]}}, r"windows must hold every length once"),
+        ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["10s"]}]}}, r"must be as 10m .* or all\. Received: 10s"),
+        ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["٣d"]}]}}, r"must be as 10m .* Received: ٣d"),
+        ({"history": {"delay_seconds": 1e300}}, r"delay_seconds\n.*less than or equal to 31622400"),
         (
             {"history": {"aggregates": [{"key": ["user_id", "item_id"]}]}},
             r"aggregates.0.key must be user_id, item_id",

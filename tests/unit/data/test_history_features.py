@@ -10,7 +10,18 @@ from data.history.aggregates import aggregate_features
 from data.history.facts import facts_of, keyed_columns, keyed_facts
 from data.history.features import attach_features, keyed_features, user_features
 from tests.unit.data import history_oracle as oracle
-from tests.unit.data.history_rows import at, configs, data_config, event, event_table, features_of, logs, row, row_table
+from tests.unit.data.history_rows import (
+    HOUR_US,
+    at,
+    configs,
+    data_config,
+    event,
+    event_table,
+    features_of,
+    logs,
+    row,
+    row_table,
+)
 
 
 def assert_close(found, expected):
@@ -108,11 +119,12 @@ def test_one_key_has_several_aggregates_each_with_its_refresh():
         {"key": ["item_id"], "name": "shown_today", "windows": ["1d"], "measures": ["impressions"]},
     ]
     config = data_config(aggregates=aggregates, sequences=[], has_ages=False, delay_seconds=0.0, prior={}, prior_impressions=1)
-    rows = [row("a", 23), row("b", 25), row("c", 25.5), row("d", 25.75)]
+    now, minute, microsecond = 25.75, 1 / 60, 1 / HOUR_US
+    shown = {"a": 23, "b": now - 1, "c": now - 20 * minute - microsecond, "d": now - 20 * minute, "e": now}
+    rows = [row(name, hours) for name, hours in shown.items()]
     found = features_of(rows, [event(0, "click", 23.5), event(1, "click", 25.25)], config)
-    # At midnight one impression and its click were known; within the hour before "d", "b" and "c" had been shown, and "c" alone
-    # within 20 minutes.
-    assert found["d"] == {"user_history": [1], "user_session": [2, 1], "item_history": [0.5], "shown_today": [3]}
+    # At midnight one impression and its click were known; a window's first moment is within it, and the one before is not.
+    assert found["e"] == {"user_history": [1], "user_session": [3, 1], "item_history": [0.5], "shown_today": [4]}
 
 
 def test_of_values_of_one_moment_the_lesser_comes_first():

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import cli, main
-from pipeline.terminal import ARITHMETIC
+from pipeline.terminal import ARITHMETIC_VARIABLE
 
 COMMANDS = ("compare", "compile", "demo", "fetch", "rank", "report", "run", "serve", "simulate", "skew")
 
@@ -46,12 +46,12 @@ def test_a_service_multiplies_by_the_faster_library(command, wanted, monkeypatch
     monkeypatch.setattr("sys.argv", ["smalltowers", command, "--help"])
     for given in (None, "as the user says"):
         # What is set ends with the test.
-        monkeypatch.setenv(ARITHMETIC, given or "")
+        monkeypatch.setenv(ARITHMETIC_VARIABLE, given or "")
         if given is None:
-            monkeypatch.delenv(ARITHMETIC)
+            monkeypatch.delenv(ARITHMETIC_VARIABLE)
         with pytest.raises(SystemExit, match="0"):
             main()
-        assert os.environ[ARITHMETIC] == (given or wanted)
+        assert os.environ[ARITHMETIC_VARIABLE] == (given or wanted)
 
 
 def test_error_of_the_user_is_one_line():

@@ -96,6 +96,7 @@ def test_overrides(write, tree, override, read, value):
         ("validation.skew.planet=0.1", r"validation\.skew\.planet must be a column .* Received: planet"),
         ("validation.drift.surface=0", r"validation\.drift\.surface: .*greater than 0\. Received: 0"),
         ("validation.skew.surface=2", r"validation\.skew\.surface: .*less than or equal to 1\. Received: 2"),
+        ("serving.context.surface=[1, 2]", r"serving\.context\.surface: .*valid string.*Received: \[1, 2\]"),
         ("serving.context.planet=mars", r"serving\.context\.planet must be a column .* Received: planet"),
         (
             'model.tasks=[{label="click", head="binary"}]',
