@@ -33,12 +33,14 @@ class Prepared:
     """Rows of one ingestion, transformed.
 
     Attributes:
+        folder: `pathlib.Path` that holds the ingested rows by split.
         tft_output: `tft.TFTransformOutput`.
         files_by_split: list of one glob of transformed rows, of "train" and, where days are set aside, "validation".
         batches: evaluation rows, list of dicts of transformed columns.
         rows: `pipeline.scoring.ScoredRows` of them, without predictions.
     """
 
+    folder: pathlib.Path
     tft_output: tft.TFTransformOutput
     files_by_split: dict
     batches: list
@@ -82,7 +84,8 @@ def prepare(config, folder, features):
     analyzed = trained if config.train.refit else [TRAIN_SPLIT]
     tft_output = _transform(model, config.job.schema_file, folder, trained, analyzed)
     batches, rows = _evaluation_rows(tft_output, folder / EVAL_SPLIT, model)
-    return Prepared(tft_output, {split: [str(folder / "transformed" / split / "*.gz")] for split in trained}, batches, rows)
+    files_by_split = {split: [str(folder / "transformed" / split / "*.gz")] for split in trained}
+    return Prepared(folder, tft_output, files_by_split, batches, rows)
 
 
 def train_and_score(config, prepared, seed):
@@ -139,18 +142,18 @@ def score(fitted, prepared):
     )
 
 
-def with_evaluation_rows(prepared, folder, model):
+def with_evaluation_rows(prepared, other, model):
     """Rows to train on as they are, and the evaluation rows of another ingestion of the same logs, equally transformed.
 
     Args:
         prepared: `Prepared`.
-        folder: `pathlib.Path` that `prepare` was given for the other ingestion.
+        other: `Prepared` from the other ingestion.
         model: `ModelConfig` of the job.
 
     Returns:
         `Prepared`.
     """
-    batches, rows = _evaluation_rows(prepared.tft_output, folder / EVAL_SPLIT, model)
+    batches, rows = _evaluation_rows(prepared.tft_output, other.folder / EVAL_SPLIT, model)
     return dataclasses.replace(prepared, batches=batches, rows=rows)
 
 

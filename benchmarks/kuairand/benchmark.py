@@ -1,13 +1,13 @@
 """The study of bodies and small towers on KuaiRand as a benchmark.
 
-Every ranker reads the same rows and columns and is trained with the same seeds; what ends its training and calibrates it is
-the last training day. Evaluation days are looked at once, here.
+Every ranker reads the same impressions and columns, some with an older past, and is trained with the same seeds; what ends its
+training and calibrates it is the last training day. Evaluation days are looked at once, here.
 """
 
 from benchmarks.command import Found
 from benchmarks.figures import PROJECT
 from benchmarks.jobs import studied_job
-from benchmarks.kuairand.report import figures_of, gains_of_small_towers, page_text, values_of
+from benchmarks.kuairand.report import figures_of, gains_of, page_text, values_of
 from benchmarks.kuairand.study import BODIES, TUNED, study
 
 PAGE = PROJECT / "docs" / "quality.md"
@@ -36,6 +36,6 @@ def measure(options, folder, say):
     say("Intervals ...")
     values_by_name = {name: values_of([each.served for each in runs], tasks, num_replicates) for name, runs in scored.items()}
     plain = values_of([each.plain for each in scored[TUNED]], tasks, num_replicates)
-    of_small_towers = gains_of_small_towers(scored, bodies, tasks, num_replicates)
+    found = gains_of(scored, bodies, tasks, num_replicates)
     figures = figures_of(values_by_name, plain, values_by_name[TUNED])
-    return Found(title, figures, page_text(figures, values_by_name, of_small_towers))
+    return Found(title, figures, page_text(figures, values_by_name, found))

@@ -1,4 +1,4 @@
-"""The study's scores as figures and as tables: every measure of every ranker, and what small towers change."""
+"""The study's scores as figures and tables: every measure of every ranker, what small towers and an older past change."""
 
 import dataclasses
 import statistics
@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.figures import Figure, markdown_table
 from benchmarks.gains import gain_table, gains, interval
-from benchmarks.kuairand.study import TUNED
+from benchmarks.kuairand.study import OLDER, TUNED
 from models.bootstrap import bootstrap_interval
 from models.metrics import evaluate
 
@@ -109,8 +109,44 @@ def figures_of(values_by_name, plain, tuned):
     return figures
 
 
-def gains_of_small_towers(scored, bodies, tasks, num_replicates):
-    """What small towers change behind each body, seed by seed.
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two rankers of the study.
+
+    Attributes:
+        title: above the table.
+        before: name of the first ranker.
+        after: name of the second one.
+        before_label: heading of the first one's column.
+        after_label: heading of the second one's column.
+    """
+
+    title: str
+    before: str
+    after: str
+    before_label: str
+    after_label: str
+
+
+def comparisons(names, bodies):
+    """Rankers to compare: each body without and with small towers, and the ranker as configured with an older past.
+
+    Args:
+        names: of the rankers that were scored.
+        bodies: names of the bodies among them.
+
+    Returns:
+        List of `Comparison`.
+    """
+    of_towers = [
+        Comparison(f"Small towers behind {body}", body, f"{body} + small towers", "without", "with") for body in bodies
+    ]
+    of_age = [Comparison(_sentence(name), TUNED, name, TUNED, "older past") for name in OLDER if name in names]
+    return [*of_towers, *of_age]
+
+
+def gains_of(scored, bodies, tasks, num_replicates):
+    """What small towers and an older past change, seed by seed.
 
     Args:
         scored: what `benchmarks.kuairand.study.study` gives.
@@ -119,19 +155,19 @@ def gains_of_small_towers(scored, bodies, tasks, num_replicates):
         num_replicates: of the bootstrap by user.
 
     Returns:
-        Dict from body to list of `benchmarks.gains.Gain`.
+        Dict from `Comparison` to list of `benchmarks.gains.Gain`.
     """
     served = {name: [each.served for each in runs] for name, runs in scored.items()}
-    return {body: gains(served[body], served[f"{body} + small towers"], tasks, num_replicates) for body in bodies}
+    return {each: gains(served[each.before], served[each.after], tasks, num_replicates) for each in comparisons(scored, bodies)}
 
 
-def page_text(figures, values_by_name, gains_by_body):
-    """Tables in Markdown: every ranker, the targets of the configured one, what small towers change.
+def page_text(figures, values_by_name, gains_by_comparison):
+    """Tables in Markdown: every ranker, the targets of the configured one, what small towers and an older past change.
 
     Args:
         figures: what `figures_of` gives.
         values_by_name: by name of a ranker, what `values_of` gives.
-        gains_by_body: what `gains_of_small_towers` gives.
+        gains_by_comparison: what `gains_of` gives.
 
     Returns:
         Text.
@@ -144,9 +180,13 @@ def page_text(figures, values_by_name, gains_by_body):
     aimed = {name: figure for name, figure in figures.items() if figure.target}
     rows = [[name, f"{figure.value:.4f}", figure.target, "yes" if figure.holds else "no"] for name, figure in aimed.items()]
     tables.append(markdown_table(["figure", "value", "target", "holds"], rows))
-    for body, found in gains_by_body.items():
-        tables.append(f"Small towers behind {body}:\n\n{gain_table(found, 'without', 'with')}")
+    for each, found in gains_by_comparison.items():
+        tables.append(f"{each.title}:\n\n{gain_table(found, each.before_label, each.after_label)}")
     return "\n\n".join(tables)
+
+
+def _sentence(name):
+    return name[0].upper() + name[1:]
 
 
 def _cell(measure, value):

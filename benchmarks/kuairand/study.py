@@ -1,4 +1,4 @@
-"""The rankers of the study: every body with and without small towers, and the ranker as configured, on the same rows."""
+"""The rankers of the study: every body with and without small towers, and the ranker as configured, on the same impressions."""
 
 import dataclasses
 
@@ -11,6 +11,7 @@ TUNED = "as configured"
 LATE = "as configured, the past known ten minutes late"
 STALE = "as configured, served the past as of midnight"
 DAILY = "trained on the past as of midnight too"
+OLDER = (STALE, LATE, DAILY)
 LATE_SECONDS = 600.0
 # Of about as many parameters each, behind the same inputs.
 BODIES = {
@@ -83,7 +84,7 @@ def study(config, seeds, folder, say, bodies=tuple(BODIES), has_older=True):
         has_older: whether the ranker as configured meets a past that is less fresh, in training and serving or there alone.
 
     Returns:
-        Dict from name of a variant, and `LATE`, `STALE` and `DAILY` if wanted, to list of `benchmarks.prepared.Scored`, one
+        Dict from name of a variant, and of `OLDER` ones if wanted, to list of `benchmarks.prepared.Scored`, one
         a seed.
     """
     say("Ingesting and transforming ...")
@@ -97,7 +98,7 @@ def study(config, seeds, folder, say, bodies=tuple(BODIES), has_older=True):
         on_late, on_daily = (
             prepare(job, folder / name, job.sized_model.features) for name, job in (("late", late), ("daily", daily))
         )
-        at_midnight = with_evaluation_rows(shipped, folder / "daily", config.sized_model)
+        at_midnight = with_evaluation_rows(shipped, on_daily, config.sized_model)
         *of_bodies, (job, rows, judged) = jobs
         of_older = [(late, on_late, {LATE: on_late}), (daily, on_daily, {DAILY: on_daily})]
         jobs = [*of_bodies, (job, rows, judged | {STALE: at_midnight}), *of_older]

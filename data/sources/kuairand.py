@@ -189,7 +189,8 @@ def impressions(rows, config):
 def engagements(rows):
     """The engagement log that rows of KuaiRand's log stand for: a play for every row, and its other signals.
 
-    The log gives one time a row. A click happened then; all else is known for certain only when the watching ended.
+    The log gives one time a row, to which a click is dated, though on some surfaces it stands for some seconds of watching:
+    features of clicks need a `history.delay_seconds` of ten or more. All else is known for certain only when watching ended.
 
     Args:
         rows: `pyarrow.Table` from `first_rows`.
