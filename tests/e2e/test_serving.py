@@ -17,10 +17,11 @@ from data.run import run_ingestion
 from data.schema import EMPTY_HISTORY_FILE, LABELS
 from pipeline.scoring import score
 from serving.features.tables import FeatureTables
+from serving.protos import ranker_pb2
 from serving.ranker.client import Ranker
 from serving.ranker.request import ExampleEncoder
 from serving.ranker.service import RankerServer
-from tests.e2e.offline_ranking import OfflineRanking, check_ranking, request_message
+from tests.e2e.offline_ranking import OTHER_ARITHMETIC, OfflineRanking, check_ranking, request_message
 from tests.unit.serving.test_request import decoded
 
 CONTEXT = {"surface": "search"}
@@ -74,7 +75,8 @@ def test_commands_serve_and_rank(job, start):
     server = start("serve", "--set", port, "--set", "serving.ranker.port=0")
     line = server.stdout.readline()
     assert "Serving ranker on" in line
-    response = ranked_by_service(re.search(r"rankings on (\S+:\d+);", line)[1], "[/b]", ["i1", "i2", "[x]"])
+    address = re.search(r"rankings on (\S+:\d+);", line)[1]
+    response = ranked_by_service(address, ranker_pb2.RankRequest(user_id="[/b]", candidates=["i1", "i2", "[x]"]))
     assert (len(response.items), response.is_known_user, response.num_unknown_items) == (3, False, 1)
     assert (response.is_degraded, response.arm) == (False, "default")
     client = start("rank", "--set", port, "--user", "[/b]", "--candidates", "i1, i2,[x]", "--top", "2")
@@ -88,13 +90,27 @@ def test_commands_serve_and_rank(job, start):
     assert [json.loads(row)["item_id"] for row in segment.read_text().splitlines()] == [item.item_id for item in response.items]
 
 
-def ranked_by_service(address, user, candidates):
+def test_a_process_that_serves_ranks_as_the_model_does_offline(job, start):
+    """`serve` chooses its arithmetic by itself, this process that of a training."""
+    server = start("serve", "--set", "serving.port=0", "--set", "serving.ranker.port=0")
+    address = re.search(r"rankings on (\S+:\d+);", server.stdout.readline())[1]
+    offline = OfflineRanking(job.config.features_folder, job.versions[-1])
+    requests = list(offline.random_requests(50, seed=1))
+    context = job.config.serving.context
+    rows = [row for asked in requests for row in offline.rows({**asked, "context": {**context, **asked["context"]}})]
+    predictions = zip(*(column.tolist() for column in offline.predictions(rows)), strict=True)
+    for asked in requests:
+        response = ranked_by_service(address, request_message(asked))
+        check_ranking(response.items, dict(zip(asked["item_ids"], predictions, strict=False)), OTHER_ARITHMETIC)
+    assert next(predictions, None) is None
+
+
+def ranked_by_service(address, request):
     """The ranker service's answer."""
     import grpc
 
-    from serving.protos import ranker_pb2, ranker_pb2_grpc
+    from serving.protos import ranker_pb2_grpc
 
-    request = ranker_pb2.RankRequest(user_id=user, candidates=candidates)
     with grpc.insecure_channel(address) as channel:
         return ranker_pb2_grpc.RankerStub(channel).Rank(request, timeout=30)
 
