@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -115,24 +116,21 @@ def test_first_requests_of_a_new_version_are_not_slow(ranker, put_version, wait_
     with grpc.insecure_channel(place) as models, grpc.insecure_channel(address) as channel:
         calls, stub = Calls(models), ranker_pb2_grpc.RankerStub(channel)
 
-        def seconds():
+        def seconds(number):
             started_at = time.perf_counter()
             response = ask(stub, candidates=item_ids)
-            return response.model_version, time.perf_counter() - started_at
+            assert response.model_version == number
+            return time.perf_counter() - started_at
 
-        put_version(2)
-        wait_until(lambda: calls.states().get(2) == "AVAILABLE")
-        usual = sorted(seconds()[1] for _ in range(200))
-        firsts = []
-        for number in range(4, 14, 2):
+        ratios = []
+        for number in range(2, 16, 2):
             put_version(number)
             wait_until(lambda number=number: calls.states().get(number) == "AVAILABLE")
-            told = [seconds(), seconds()]
-            assert [version for version, _ in told] == [number, number]
-            firsts.append([spent for _, spent in told])
-    # Medians of five swaps against the slow tail of the usual ones: a busy machine delays single calls.
-    medians = [sorted(spent)[2] for spent in zip(*firsts, strict=True)]
-    assert max(medians) < 2 * usual[180]
+            firsts = [seconds(number), seconds(number)]
+            usual = statistics.median(seconds(number) for _ in range(50))
+            ratios.append([each / usual for each in firsts])
+    # What is not ready slows each of a version's first requests, a busy machine some of them.
+    assert max(map(min, zip(*ratios, strict=True))) < 2, ratios
 
 
 def test_the_first_requests_of_a_service_and_of_a_publication_find_items_ready(

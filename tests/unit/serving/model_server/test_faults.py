@@ -3,6 +3,7 @@
 import collections
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -232,18 +233,17 @@ def test_first_request_of_a_warm_version_is_not_slow(start, saved_models, tmp_pa
     with grpc.insecure_channel(address) as channel:
         calls = Calls(channel)
 
-        def seconds():
+        def seconds(number):
             started_at = time.perf_counter()
-            number = calls.predict(predict_request(*[example(user_id="u1")] * 50)).model_spec.version.value
-            return number, time.perf_counter() - started_at
+            response = calls.predict(predict_request(*[example(user_id="u1")] * 50))
+            assert response.model_spec.version.value == number
+            return time.perf_counter() - started_at
 
-        usual = sorted(seconds()[1] for _ in range(200))
-        firsts = []
-        for number in range(2, 7):
+        ratios = []
+        for number in range(2, 9):
             put_version(saved_models, tmp_path, number)
             wait_until(lambda number=number: calls.states().get(number) == "AVAILABLE")
-            answered, first = seconds()
-            assert answered == number
-            firsts.append(first)
-    # The median of the first requests against the slow tail of the usual ones: a busy machine delays single calls.
-    assert sorted(firsts)[2] < 2 * usual[180]
+            first = seconds(number)
+            ratios.append(first / statistics.median(seconds(number) for _ in range(50)))
+    # A trace slows every first request, a busy machine some of them.
+    assert min(ratios) < 2, ratios
