@@ -8,11 +8,8 @@ import dataclasses
 import numpy as np
 
 from models.errors import MetricError
-from models.measures.ranking import defined
 from models.measures.registry import MEASURES, statistic_of
-
-# Of `xauc`: enough that its own noise, which both models share, stays well below that of the users.
-NUM_PAIRS = 200_000
+from models.measures.statistic import defined
 
 # Replicates drawn at a time: bounds the memory of their counts.
 CHUNK = 50
@@ -46,8 +43,8 @@ def bootstrap_interval(
     """A measure of one model, resampling users with all their rows.
 
     Args:
-        measure: key of `models.measures.registry.MEASURES`; "xauc" on 200,000 random pairs of rows, a pair weighing the product
-            of its rows' weights.
+        measure: key of `models.measures.registry.MEASURES`; the replicates of "xauc" are those of 200,000 random pairs of
+            rows, moved by what the pairs' own value is off.
         labels: (rows,) in {0, 1}, grades or seconds; anything where the weight is 0.
         predictions: (rows,) float.
         user_ids: (rows,) keys, the unit that is resampled.
@@ -168,9 +165,7 @@ def _resampled(measure, labels, predictions, user_ids, num_replicates, seed, wei
     if any(np.shape(column) != users_N.shape or users_N.ndim != 1 for column in (labels, *predictions)):
         shapes = ", ".join(str(np.shape(column)) for column in (labels, *predictions, users_N))
         raise ValueError(f"labels, predictions and user_ids must be vectors of one length. Received: shapes {shapes}")
-    statistics = [
-        statistic_of(measure, labels, scores, weights, num_pairs=NUM_PAIRS, seed=seed, **options) for scores in predictions
-    ]
+    statistics = [statistic_of(measure, labels, scores, weights, seed=seed, **options) for scores in predictions]
     values = [defined(statistic, MEASURES[measure].undefined) for statistic in statistics]
     if weights is not None:
         users_N = users_N[np.asarray(weights) > 0]

@@ -12,13 +12,13 @@ import numpy as np
 
 from models.errors import MetricError
 from models.measures.probability import expected_calibration_error, log_loss, normalised_entropy, reliability_bins
-from models.measures.ranking import auc, defined, gauc, ndcg
+from models.measures.ranking import auc, gauc, ndcg
 from models.measures.registry import MEASURES, measures_of, statistic_of, ungrouped_measures
-from models.measures.regression import NUM_PAIRS, mean_absolute_error, xauc
+from models.measures.regression import mean_absolute_error, xauc
+from models.measures.statistic import defined
 
 __all__ = [
     "MEASURES",
-    "NUM_PAIRS",
     "Metric",
     "auc",
     "evaluate",
@@ -36,8 +36,6 @@ __all__ = [
 ]
 
 MAX_SLICES = 1_000
-# Of a slice, whose rows are few: the draw's own standard error is .001.
-_SLICE_PAIRS = 200_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Metric:
     reason: str = ""
 
 
-def evaluate(labels, masks, predictions, groups, tasks, requests=None, k=10, num_pairs=NUM_PAIRS):
+def evaluate(labels, masks, predictions, groups, tasks, requests=None, k=10):
     """Every measure of every task, each on the rows whose label is known.
 
     Args:
@@ -67,7 +65,6 @@ def evaluate(labels, masks, predictions, groups, tasks, requests=None, k=10, num
         requests: (rows,) request ids, the lists of `ndcg`; empty where unknown: such rows make a list by user and day. None
             where all are unknown.
         k: places of a list that count for `ndcg`.
-        num_pairs: random pairs of `xauc`.
 
     Returns:
         Dict from label to dict from measure to `Metric`, with the measures of `measures_of(task)`; with those of
@@ -79,7 +76,7 @@ def evaluate(labels, masks, predictions, groups, tasks, requests=None, k=10, num
         columns = labels[task.label], predictions[task.label], masks[task.label]
         num_rows = int(np.count_nonzero(np.asarray(masks[task.label]) > 0))
         metrics[task.label] = {
-            name: _measure(name, num_rows, *columns, groups=groups, lists=lists, k=k, num_pairs=num_pairs)
+            name: _measure(name, num_rows, *columns, groups=groups, lists=lists, k=k)
             for name in (ungrouped_measures(task) if groups is None else measures_of(task))
         }
     return metrics
@@ -131,7 +128,7 @@ def evaluate_slices(labels, masks, predictions, groups, tasks, values, requests=
         k: as of `evaluate`.
 
     Returns:
-        Dict in order of values from value to what `evaluate` gives for its rows, `xauc` on 200,000 pairs.
+        Dict in order of values from value to what `evaluate` gives for its rows.
 
     Raises:
         ValueError: If there are more values.
@@ -154,6 +151,5 @@ def evaluate_slices(labels, masks, predictions, groups, tasks, values, requests=
             tasks,
             None if requests_N is None else requests_N[row],
             k,
-            _SLICE_PAIRS,
         )
     return by_value

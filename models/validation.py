@@ -15,9 +15,6 @@ from models.metrics import MEASURES, evaluate
 # Rows of a batch; larger than a training batch, as nothing is kept for gradients.
 BATCH_ROWS = 4_096
 
-# Random pairs for xauc, whose standard error is then .0004: enough to tell epochs apart.
-NUM_PAIRS = 500_000
-
 
 @dataclasses.dataclass(frozen=True)
 class Validated:
@@ -74,7 +71,7 @@ class Validator:
         labels = {task.label: known[task.label] for task in self._tasks}
         weights = {task.label: known[mask_name(task.label)] for task in self._tasks}
         losses = dict(zip(labels, mean_losses_T.tolist(), strict=True))
-        metrics = evaluate(labels, weights, predictions, None, self._tasks, num_pairs=NUM_PAIRS)
+        metrics = evaluate(labels, weights, predictions, None, self._tasks)
         measures = {label: {name: metric.value for name, metric in by_name.items()} for label, by_name in metrics.items()}
         return Validated(losses, measures, predictions, labels, weights)
 

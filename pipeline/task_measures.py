@@ -10,7 +10,6 @@ import pydantic
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics.metric_types import StandardMetricInputsPreprocessor
 
-from models.bootstrap import NUM_PAIRS
 from models.config import TaskConfig
 from models.metrics import evaluate, measures_of
 
@@ -123,8 +122,6 @@ class TaskCombiner(beam.CombineFn):
             (self._task,),
             requests=columns[LIST],
             k=self._ndcg_at,
-            # As many as the gate draws, so that the two differ by the draw alone.
-            num_pairs=NUM_PAIRS,
         )[label]
         # TFMA writes numbers only; `pipeline.evaluation.read_slices` turns NaN back into None.
         values = {self._keys[name]: np.nan if metric.value is None else metric.value for name, metric in measured.items()}

@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 
-from models.measures.ranking import ONE_CLASS, defined
+from models.measures.ranking import ONE_CLASS
 from models.measures.rows import weighted_rows
-from models.measures.statistic import RowStatistic, SumStatistic, ratio_of_means, whole_if_equal
+from models.measures.statistic import RowStatistic, SumStatistic, defined, ratio_of_means, whole_if_equal
 
 NUM_CALIBRATION_BINS = 10
 PROBABILITY_FLOOR = 1e-7

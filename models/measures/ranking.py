@@ -5,9 +5,8 @@ Shapes: N rows, P positive rows, G groups.
 
 import numpy as np
 
-from models.errors import MetricError
 from models.measures.rows import weighted_rows
-from models.measures.statistic import RowStatistic, SumStatistic, ratio_of_means, whole_if_equal
+from models.measures.statistic import RowStatistic, SumStatistic, defined, ratio_of_means, whole_if_equal
 
 ONE_CLASS = "all labels are of one class"
 NO_GROUP = "no group holds both classes"
@@ -193,22 +192,3 @@ def ndcg(labels, predictions, lists, k=10, weights=None):
         the Presence of Tied Scores", ECIR 2008.
     """
     return defined(ndcg_statistic(weighted_rows(labels, predictions, weights, lists), k), NO_GAIN)
-
-
-def defined(statistic, reason):
-    """Value of a statistic.
-
-    Args:
-        statistic: `Statistic`.
-        reason: why there is none where there is none.
-
-    Returns:
-        Finite float.
-
-    Raises:
-        MetricError: If the rows do not define it; the message is the reason.
-    """
-    value = statistic.value
-    if np.isnan(value):
-        raise MetricError(reason)
-    return value

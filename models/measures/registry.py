@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from models.heads.config import GRADE, PROBABILITY, SECONDS
 from models.measures import probability, ranking, regression
-from models.measures.regression import NUM_PAIRS
 from models.measures.rows import weighted_rows
 
 NO_ROW = "no row has a known label"
@@ -35,7 +34,7 @@ MEASURES = {
     "auc": Measure(ranking.auc_statistic, higher_is_better=True, undefined=ranking.ONE_CLASS),
     "gauc": Measure(ranking.gauc_statistic, higher_is_better=True, undefined=ranking.NO_GROUP, keys="groups"),
     "ndcg": Measure(ranking.ndcg_statistic, higher_is_better=True, undefined=ranking.NO_GAIN, keys="lists", options=("k",)),
-    "xauc": Measure(regression.xauc_statistic, higher_is_better=True, options=("num_pairs", "seed")),
+    "xauc": Measure(regression.xauc_statistic, higher_is_better=True, undefined=regression.NO_PAIR, options=("seed",)),
     "log_loss": Measure(probability.log_loss_statistic),
     "normalised_entropy": Measure(probability.normalised_entropy_statistic, undefined=ranking.ONE_CLASS),
     "expected_calibration_error": Measure(probability.expected_calibration_error_statistic),
@@ -106,7 +105,7 @@ def require_stopping_name(key, measure, tasks):
         )
 
 
-def statistic_of(name, truths, predictions, weights=None, *, groups=None, lists=None, k=10, num_pairs=NUM_PAIRS, seed=0):
+def statistic_of(name, truths, predictions, weights=None, *, groups=None, lists=None, k=10, seed=0):
     """A measure of these rows as a statistic.
 
     Args:
@@ -117,8 +116,7 @@ def statistic_of(name, truths, predictions, weights=None, *, groups=None, lists=
         groups: (rows,) keys of user and day, of "gauc" alone.
         lists: (rows,) keys of what was ranked together, of "ndcg" alone.
         k: places of a list that count for "ndcg".
-        num_pairs: random pairs of "xauc".
-        seed: of the pairs.
+        seed: of the random pairs behind the replicates of "xauc".
 
     Returns:
         `Statistic`.
@@ -133,6 +131,6 @@ def statistic_of(name, truths, predictions, weights=None, *, groups=None, lists=
     keys = {"groups": groups, "lists": lists, None: None}[measure.keys]
     if measure.keys is not None and keys is None:
         raise ValueError(f"{measure.keys} must be given for {name}. Received: {measure.keys}=None")
-    options = {"k": k, "num_pairs": num_pairs, "seed": seed}
+    options = {"k": k, "seed": seed}
     rows = weighted_rows(truths, predictions, weights, keys)
     return measure.statistic_fn(rows, **{option: options[option] for option in measure.options})

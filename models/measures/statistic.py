@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from models.errors import MetricError
+
 
 class Statistic(ABC):
     """A measure of fixed rows."""
@@ -26,6 +28,25 @@ class Statistic(ABC):
         Returns:
             Function from (replicates, clusters) counts to (replicates,) values, NaN where undefined.
         """
+
+
+def defined(statistic, reason):
+    """Value of a statistic.
+
+    Args:
+        statistic: `Statistic`.
+        reason: why there is none where there is none.
+
+    Returns:
+        Finite float.
+
+    Raises:
+        MetricError: If the rows do not define it; the message is the reason.
+    """
+    value = statistic.value
+    if np.isnan(value):
+        raise MetricError(reason)
+    return value
 
 
 class SumStatistic(Statistic):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from models import metrics
-from models.bootstrap import NUM_PAIRS, bootstrap_interval, paired_difference
+from models.bootstrap import bootstrap_interval, paired_difference
 from models.errors import MetricError
 from models.measures.registry import MEASURES, statistic_of
 
@@ -22,10 +22,9 @@ def draws(rows=600, users=60, seed=0, decimals=2):
 
 
 def measured(measure, labels, predictions, groups, weights=None):
-    """The measure by its own function, on the bootstrap's pairs."""
+    """The measure by its own function."""
     metric_fn = getattr(metrics, measure.removesuffix("_seconds"))
-    options = {"num_pairs": NUM_PAIRS} if measure == "xauc" else {}
-    return metric_fn(labels, predictions, *((groups,) if measure in BY_GROUP else ()), weights=weights, **options)
+    return metric_fn(labels, predictions, *((groups,) if measure in BY_GROUP else ()), weights=weights)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -58,7 +57,7 @@ def test_identical_predictions_differ_by_exactly_nothing(measure):
 def test_a_replicate_is_the_measure_of_the_drawn_users_rows(measure, decimals):
     """Against the rows of each drawn user copied as often as he was drawn, each copy a user of his own."""
     labels, predictions, _, users = draws(rows=200, users=30, decimals=decimals)
-    statistic = statistic_of(measure, labels, predictions, groups=users, lists=users, num_pairs=300_000)
+    statistic = statistic_of(measure, labels, predictions, groups=users, lists=users)
     counts = np.random.default_rng(2).multinomial(30, np.full(30, 1 / 30), size=3)
     for counts_of_users, value in zip(counts, statistic.resampled(users)(counts), strict=True):
         rows = [
@@ -70,6 +69,19 @@ def test_a_replicate_is_the_measure_of_the_drawn_users_rows(measure, decimals):
         columns = [np.array(column) for column in zip(*rows, strict=True)]
         expected = measured(measure, *columns)
         assert value == pytest.approx(expected, abs=0.006 if measure == "xauc" else 1e-12)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_user_drawn_once_is_the_measure_itself(measure):
+    labels, predictions, _, users = draws(rows=200, users=30)
+    statistic = statistic_of(measure, labels, predictions, groups=users, lists=users)
+    assert statistic.resampled(users)(np.ones((1, 30), int))[0] == pytest.approx(statistic.value, abs=1e-12)
+
+
+def test_xauc_without_a_drawn_pair_says_that_it_has_no_interval():
+    truths = np.r_[1.0, np.zeros(4_999_999)]
+    with pytest.raises(MetricError, match="none of 200,000 random pairs of rows differs in truth: XAUC has no interval"):
+        bootstrap_interval("xauc", truths, truths, np.zeros(len(truths), int), num_replicates=2)
 
 
 def test_no_drawn_row_means_no_value():

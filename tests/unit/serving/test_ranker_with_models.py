@@ -129,8 +129,8 @@ def test_first_requests_of_a_new_version_are_not_slow(ranker, put_version, wait_
             firsts = [seconds(number), seconds(number)]
             usual = statistics.median(seconds(number) for _ in range(50))
             ratios.append([each / usual for each in firsts])
-    # What is not ready slows each of a version's first requests, a busy machine some of them.
-    assert max(map(min, zip(*ratios, strict=True))) < 2, ratios
+    # What is not ready slows a version's first requests by 9 to 27 times, a busy machine a few of them by less.
+    assert max(map(statistics.median, zip(*ratios, strict=True))) < 4, ratios
 
 
 def test_the_first_requests_of_a_service_and_of_a_publication_find_items_ready(

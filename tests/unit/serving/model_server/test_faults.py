@@ -245,5 +245,5 @@ def test_first_request_of_a_warm_version_is_not_slow(start, saved_models, tmp_pa
             wait_until(lambda number=number: calls.states().get(number) == "AVAILABLE")
             first = seconds(number)
             ratios.append(first / statistics.median(seconds(number) for _ in range(50)))
-    # A trace slows every first request, a busy machine some of them.
-    assert min(ratios) < 2, ratios
+    # A trace slows a first request by 9 to 27 times, a busy machine a few of them by less.
+    assert statistics.median(ratios) < 4, ratios
