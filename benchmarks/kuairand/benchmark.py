@@ -1,7 +1,7 @@
 """The study of bodies and small towers on KuaiRand as a benchmark.
 
 Every ranker reads the same impressions and columns, some with an older past, and is trained with the same seeds; what ends its
-training and calibrates it is the last training day. Evaluation days are looked at once, here.
+training and calibrates it is the last training day. No setting is chosen by the evaluation days.
 """
 
 from benchmarks.command import Found
