@@ -35,7 +35,8 @@ class Prepared:
     Attributes:
         folder: `pathlib.Path` that holds the ingested rows by split.
         tft_output: `tft.TFTransformOutput`.
-        files_by_split: list of one glob of transformed rows, of "train" and, where days are set aside, "validation".
+        files_by_split: dict from split to list of one glob of transformed rows: "train" and, where days are set aside,
+            "validation".
         batches: evaluation rows, list of dicts of transformed columns.
         rows: `pipeline.scoring.ScoredRows` of them, without predictions.
     """

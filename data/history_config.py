@@ -9,13 +9,18 @@ from data.columns import aggregate_column
 from data.measure_names import checked_measure, watched_least
 from data.source_config import FrozenConfig
 
-_US_BY_UNIT = {"m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+US_PER_HOUR = 3_600_000_000
+US_PER_DAY = 24 * US_PER_HOUR
+_US_BY_UNIT = {"m": 60_000_000, "h": US_PER_HOUR, "d": US_PER_DAY}
 _LONGEST_DELAY_SECONDS = 366 * 86_400
+_LEAST_REFRESH_HOURS, _LONGEST_REFRESH_HOURS = 1e-6, 366.0 * 24
 
 
 def _checked_window(window):
     if not re.fullmatch(r"[1-9][0-9]{0,8}[mhd]|all", window):
-        raise ValueError(f"must be as 10m (minutes), 12h, 7d or all. Received: {window}")
+        raise ValueError(
+            f"must be all, or a number of at most nine digits and its unit, as 10m (minutes), 12h or 7d. Received: {window}"
+        )
     return window
 
 
@@ -31,8 +36,15 @@ def window_us(window):
     return None if window == "all" else int(window[:-1]) * _US_BY_UNIT[window[-1]]
 
 
+def _checked_refresh(hours):
+    if 0 < hours < _LEAST_REFRESH_HOURS:
+        raise ValueError(f"must be 0 (at once) or at least {_LEAST_REFRESH_HOURS:g} hours. Received: {hours:g}")
+    return hours
+
+
 Window = Annotated[str, pydantic.AfterValidator(_checked_window)]
 Measure = Annotated[str, pydantic.AfterValidator(checked_measure)]
+RefreshHours = Annotated[float, pydantic.Field(ge=0, le=_LONGEST_REFRESH_HOURS), pydantic.AfterValidator(_checked_refresh)]
 
 
 class AggregateConfig(FrozenConfig):
@@ -55,7 +67,7 @@ class AggregateConfig(FrozenConfig):
     measures: tuple[Measure, ...] = pydantic.Field(
         ("impressions", "click_rate", "long_watch_rate", "satisfaction_rate", "watch_seconds"), min_length=1
     )
-    refresh_hours: float | None = pydantic.Field(None, ge=0)
+    refresh_hours: RefreshHours | None = None
 
     @pydantic.model_validator(mode="after")
     def _names_differ(self):
@@ -82,7 +94,7 @@ class SequenceConfig(FrozenConfig):
     column: str = "item_id"
     signal: Literal["impression", "click", "long_watch", "satisfaction"] = "click"
     length: int = pydantic.Field(20, ge=1)
-    refresh_hours: float | None = pydantic.Field(None, ge=0)
+    refresh_hours: RefreshHours | None = None
 
 
 class DurationConfig(FrozenConfig):
@@ -103,9 +115,9 @@ class HistoryConfig(FrozenConfig):
     Attributes:
         delay_seconds: how long an event takes until a feature can know of it, plus how long an item takes from its ranking
             to its impression.
-        refresh_hours: hours between refreshes of the features, counted from midnight in `data.timezone` where they divide a
-            day, else from 1970; 0 for at once. Features of an impression then stand as at the last refresh. An aggregate or a
-            sequence may have its own; ages follow this one.
+        refresh_hours: hours between refreshes of the features, at most those of 366 days, counted from midnight in
+            `data.timezone` where they divide a day, else from 1970; 0 for at once. Features of an impression then stand as at
+            the last refresh. An aggregate or a sequence may have its own; ages follow this one.
         aggregates: counts and smoothed rates.
         sequences: the user's last items or categories.
         prior: by measure but impressions, its value without any history; 0 where absent.
@@ -118,7 +130,7 @@ class HistoryConfig(FrozenConfig):
     """
 
     delay_seconds: float = pydantic.Field(600.0, ge=0, le=_LONGEST_DELAY_SECONDS)
-    refresh_hours: float = pydantic.Field(0.0, ge=0)
+    refresh_hours: RefreshHours = 0.0
     aggregates: tuple[AggregateConfig, ...] = (AggregateConfig(key=("user_id",)), AggregateConfig(key=("item_id",)))
     sequences: tuple[SequenceConfig, ...] = ()
     prior: dict[Measure, float] = {}

@@ -3,7 +3,10 @@
 Without them a test's own process and those that it starts may multiply to other last digits.
 """
 
-from pipeline.terminal import choose_arithmetic, quiet_environment
+import os
+
+from pipeline.terminal import ARITHMETIC_VARIABLE, choose_arithmetic, quiet_environment
 
 quiet_environment()
+os.environ.pop(ARITHMETIC_VARIABLE, None)
 choose_arithmetic(is_serving=False)

@@ -6,6 +6,7 @@ training and calibrates it is the last training day. No setting is chosen by the
 
 from benchmarks.command import Found
 from benchmarks.figures import PROJECT
+from benchmarks.gains import gain_figures
 from benchmarks.jobs import studied_job
 from benchmarks.kuairand.report import figures_of, gains_of, page_text, values_of
 from benchmarks.kuairand.study import BODIES, TUNED, study
@@ -38,4 +39,6 @@ def measure(options, folder, say):
     plain = values_of([each.plain for each in scored[TUNED]], tasks, num_replicates)
     found = gains_of(scored, bodies, tasks, num_replicates)
     figures = figures_of(values_by_name, plain, values_by_name[TUNED])
+    for comparison, gains in found.items():
+        figures |= gain_figures(comparison.title, gains)
     return Found(title, figures, page_text(figures, values_by_name, found))

@@ -3,9 +3,10 @@
 import dataclasses
 
 from benchmarks.history.study import refreshed_daily
-from benchmarks.prepared import prepare, score, train, with_evaluation_rows
+from benchmarks.prepared import Prepared, prepare, score, train, with_evaluation_rows
 from models.bodies.config import MMoEConfig, PLEConfig, SharedBottomConfig
 from models.config import SmallTowerConfig
+from pipeline.config import Config
 
 TUNED = "as configured"
 LATE = "as configured, the past known ten minutes late"
@@ -89,27 +90,67 @@ def study(config, seeds, folder, say, bodies=tuple(BODIES), has_older=True):
     """
     say("Ingesting and transforming ...")
     shipped = prepare(config, folder / "configured", config.sized_model.features)
-    own = variants(config, bodies)
-    # Of each ranker what it is trained on, and by name what it is judged on.
-    jobs = [(variant.applied(config), shipped, {variant.name: shipped}) for variant in own]
+    jobs = jobs_of(config, variants(config, bodies), shipped)
     if has_older:
         say("Ingesting and transforming an older past ...")
         late, daily = known_late(config), refreshed_daily(config)
-        on_late, on_daily = (
-            prepare(job, folder / name, job.sized_model.features) for name, job in (("late", late), ("daily", daily))
-        )
+        on_late = prepare(late, folder / "late", late.sized_model.features)
+        on_daily = prepare(daily, folder / "daily", daily.sized_model.features)
         at_midnight = with_evaluation_rows(shipped, on_daily, config.sized_model)
-        *of_bodies, (job, rows, judged) = jobs
-        of_older = [(late, on_late, {LATE: on_late}), (daily, on_daily, {DAILY: on_daily})]
-        jobs = [*of_bodies, (job, rows, judged | {STALE: at_midnight}), *of_older]
-    scored = {name: [] for _, _, judged in jobs for name in judged}
-    for job, rows, judged in jobs:
+        jobs = with_older(jobs, at_midnight, (late, on_late), (daily, on_daily))
+    scored = {name: [] for job in jobs for name in job.judged}
+    for job in jobs:
         for seed in seeds:
-            say(f"Training {next(iter(judged))}, seed {seed} ...")
-            fitted = train(job, rows, seed)
-            for name, evaluated in judged.items():
+            say(f"Training {next(iter(job.judged))}, seed {seed} ...")
+            fitted = train(job.config, job.rows, seed)
+            for name, evaluated in job.judged.items():
                 scored[name].append(score(fitted, evaluated))
     return scored
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A ranker to train, and what it is judged on.
+
+    Attributes:
+        config: `pipeline.config.Config`.
+        rows: `benchmarks.prepared.Prepared` that it is trained on.
+        judged: by name in the tables, `Prepared` whose evaluation rows it scores.
+    """
+
+    config: Config
+    rows: Prepared
+    judged: dict
+
+
+def jobs_of(config, own, shipped):
+    """Every ranker of the study, trained and judged on the rows as configured.
+
+    Args:
+        config: `pipeline.config.Config`.
+        own: `Variant`s.
+        shipped: `benchmarks.prepared.Prepared` as configured.
+
+    Returns:
+        List of `Job`.
+    """
+    return [Job(variant.applied(config), shipped, {variant.name: shipped}) for variant in own]
+
+
+def with_older(jobs, at_midnight, late, daily):
+    """The jobs and what meets an older past: the ranker as configured once more, and two that are trained on one.
+
+    Args:
+        jobs: list of `Job`, one of them of `TUNED`.
+        at_midnight: `benchmarks.prepared.Prepared` whose evaluation rows have the past as of midnight.
+        late: pair of the job whose past is known late and its `Prepared`.
+        daily: the same of the job whose past is refreshed once a day.
+
+    Returns:
+        List of `Job`; names follow in the order of `OLDER` after `TUNED`.
+    """
+    again = [dataclasses.replace(job, judged=job.judged | {STALE: at_midnight}) if TUNED in job.judged else job for job in jobs]
+    return [*again, *(Job(config, rows, {name: rows}) for name, (config, rows) in ((LATE, late), (DAILY, daily)))]
 
 
 def known_late(config):

@@ -5,12 +5,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.history_config import US_PER_DAY, US_PER_HOUR
+
 # Before every moment of a log, yet far enough from the end of int64 to subtract any window from it.
 LONG_AGO_US = -(2**62)
 
-US_PER_HOUR = 3_600_000_000
 _US_PER_SECOND = 1_000_000
-_US_PER_DAY = 24 * US_PER_HOUR
 
 
 def encoded(column):
@@ -64,7 +64,7 @@ def cutoffs(impressed_at_us, history, timezone, refresh_hours):
     refresh_us = round(refresh_hours * US_PER_HOUR)
     if not refresh_us:
         return known_at_us
-    origin_us = 0 if _US_PER_DAY % refresh_us else _day_starts(known_at_us, timezone)
+    origin_us = 0 if US_PER_DAY % refresh_us else _day_starts(known_at_us, timezone)
     return known_at_us - (known_at_us - origin_us) % refresh_us
 
 

@@ -5,7 +5,20 @@ from benchmarks.figures import PROJECT
 from benchmarks.history.study import refreshed_daily
 from benchmarks.jobs import quick_job
 from benchmarks.kuairand.report import comparisons
-from benchmarks.kuairand.study import BODIES, DAILY, LATE, LATE_SECONDS, OLDER, SMALL_TOWER, STALE, TUNED, known_late, variants
+from benchmarks.kuairand.study import (
+    BODIES,
+    DAILY,
+    LATE,
+    LATE_SECONDS,
+    OLDER,
+    SMALL_TOWER,
+    STALE,
+    TUNED,
+    jobs_of,
+    known_late,
+    variants,
+    with_older,
+)
 from benchmarks.prepared import prepare, score, train, train_and_score, with_evaluation_rows
 from data.columns import labelled_schema
 from data.examples import read_examples
@@ -29,6 +42,23 @@ def test_what_is_known_late_differs_in_the_delay_alone():
     assert late.data.history.delay_seconds == LATE_SECONDS > config.data.history.delay_seconds
     history = late.data.history.model_copy(update={"delay_seconds": config.data.history.delay_seconds})
     assert late.model_copy(update={"data": late.data.model_copy(update={"history": history})}) == config
+
+
+def test_every_ranker_is_trained_and_judged_on_its_own_past():
+    config = load(PROJECT / "configs" / "kuairand.toml")
+    late, daily = known_late(config), refreshed_daily(config)
+    jobs = with_older(
+        jobs_of(config, variants(config, ["MMoE"]), "rows"), "midnight", (late, "late rows"), (daily, "daily rows")
+    )
+    *of_bodies, configured, of_late, of_daily = ((job.config, job.rows, job.judged) for job in jobs)
+    assert [each[1:] for each in of_bodies] == [
+        ("rows", {"MMoE": "rows"}),
+        ("rows", {"MMoE + small towers": "rows"}),
+    ]
+    assert configured == (config, "rows", {TUNED: "rows", STALE: "midnight"})
+    assert of_late == (late, "late rows", {LATE: "late rows"})
+    assert of_daily == (daily, "daily rows", {DAILY: "daily rows"})
+    assert [name for job in jobs[-3:] for name in job.judged] == [TUNED, *OLDER]
 
 
 def test_small_towers_and_older_pasts_are_compared_with_what_they_change():

@@ -44,8 +44,22 @@ def test_pure_modules_load_no_framework():
         ({"split": {"eval_from": "2026-01-05", "train_from": "2026-01-05"}}, r"train_from must lie before eval_from"),
         ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["1d", "1d"]}]}}, r"windows must hold every name once"),
         ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["60m", "1h"]}]}}, r"windows must hold every length once"),
-        ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["10s"]}]}}, r"must be as 10m .* or all\. Received: 10s"),
-        ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["٣d"]}]}}, r"must be as 10m .* Received: ٣d"),
+        ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["10s"]}]}}, r"must be all, or a number .* Received: 10s"),
+        ({"history": {"aggregates": [{"key": ["user_id"], "windows": ["٣d"]}]}}, r"must be all, or a number .* Received: ٣d"),
+        (
+            {"history": {"aggregates": [{"key": ["user_id"], "windows": ["1234567890m"]}]}},
+            r"a number of at most nine digits and its unit, .* Received: 1234567890m",
+        ),
+        ({"history": {"refresh_hours": 1e300}}, r"history.refresh_hours\n.*less than or equal to 8784"),
+        ({"history": {"refresh_hours": 1e-12}}, r"history.refresh_hours\n.*must be 0 \(at once\) or at least 1e-06 .* 1e-12"),
+        (
+            {"history": {"aggregates": [{"key": ["user_id"], "refresh_hours": 1e300}]}},
+            r"aggregates.0.refresh_hours\n.*less than or equal to 8784",
+        ),
+        (
+            {"history": {"sequences": [{"name": "s", "refresh_hours": 1e-12}]}},
+            r"sequences.0.refresh_hours\n.*must be 0 \(at once\)",
+        ),
         ({"history": {"delay_seconds": 1e300}}, r"delay_seconds\n.*less than or equal to 31622400"),
         (
             {"history": {"aggregates": [{"key": ["user_id", "item_id"]}]}},
